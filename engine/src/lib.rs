@@ -1,0 +1,1 @@
+//! A thread-per-core Kafka consumer engine over io_uring.

@@ -1,0 +1,1 @@
+//! Kafka's consumer protocol without IO.

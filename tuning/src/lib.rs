@@ -1,0 +1,1 @@
+//! What Millstream reads of its host.
