@@ -1,0 +1,161 @@
+//! What can go wrong, where, and what a person can do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use crate::config::ConfigError;
+
+/// The source of a handler's or factory's failure, as user code gave it.
+pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
+
+/// An error of the engine.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration is not valid.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+
+    /// The host denies something that the engine needs; the text says what and how to allow it.
+    #[error("this host cannot run the engine: {0}")]
+    Host(String),
+
+    /// No broker of `bootstrap.servers` could be reached as a Kafka broker.
+    #[error("{0}")]
+    Bootstrap(String),
+
+    /// A topic or partition that was asked for does not exist.
+    #[error("{0}")]
+    UnknownTopic(String),
+
+    /// The group refuses this member for good.
+    #[error("group {group}: {reason}")]
+    Group {
+        /// The group's id.
+        group: String,
+        /// What the coordinator said and what to do.
+        reason: String,
+    },
+
+    /// A lane failed; the engine stopped in order.
+    #[error(transparent)]
+    Lane(#[from] LaneError),
+
+    /// A commit was asked for while the group is rebalancing; ask again after the next assignment.
+    #[error("the group is rebalancing: commit again after the next assignment")]
+    RebalanceInProgress,
+
+    /// A commit was refused.
+    #[error("commit of {topic}-{partition} at offset {offset} failed: {reason}")]
+    Commit {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// The offset that was to be committed.
+        offset: i64,
+        /// What the coordinator said.
+        reason: String,
+    },
+
+    /// The engine has ended, or is about to, and takes no more requests.
+    #[error("the engine has stopped")]
+    Stopped,
+
+    /// Not all lanes finished before the deadline of a stop.
+    #[error("{} lane(s) did not finish before the deadline, their last batches are not committed: {}", .0.len(), .0.join(", "))]
+    Abandoned(Vec<String>),
+
+    /// An operating system call failed.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was attempted.
+        what: String,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+}
+
+/// A failed lane: where, and why.
+#[derive(Clone, Debug)]
+pub struct LaneError {
+    topic: Arc<str>,
+    partition: i32,
+    offset: i64,
+    cause: LaneErrorCause,
+}
+
+/// Why a lane failed.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LaneErrorCause {
+    /// The handler returned an error.
+    Handler(Arc<dyn StdError + Send + Sync>),
+    /// The handler panicked; the panic's message.
+    Panic(String),
+    /// The factory could not make a handler.
+    Factory(Arc<dyn StdError + Send + Sync>),
+    /// The record or its batch is malformed although its CRC is right, or is of a format that is not supported.
+    Malformed(String),
+    /// The batch's CRC did not match, after every refetch.
+    Corrupt(String),
+    /// The broker refuses to serve the partition for good.
+    Broker(String),
+    /// No valid offset to start from, and the reset policy is `none`.
+    NoOffset(String),
+    /// A batch is too large for the limits that are set.
+    TooLarge(String),
+}
+
+impl LaneError {
+    /// A failure at `offset`, the first one that is not done.
+    pub(crate) fn new(topic: Arc<str>, partition: i32, offset: i64, cause: LaneErrorCause) -> Self {
+        Self { topic, partition, offset, cause }
+    }
+
+    /// The topic.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// The partition.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// The first offset that is not done: where a retry would begin.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Why the lane failed.
+    pub fn cause(&self) -> &LaneErrorCause {
+        &self.cause
+    }
+}
+
+impl fmt::Display for LaneError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{} at offset {}: ", self.topic, self.partition, self.offset)?;
+        match &self.cause {
+            LaneErrorCause::Handler(error) => write!(f, "the handler failed: {error}"),
+            LaneErrorCause::Panic(message) => write!(f, "the handler panicked: {message}"),
+            LaneErrorCause::Factory(error) => write!(f, "no handler could be made: {error}"),
+            LaneErrorCause::Malformed(what) => write!(f, "malformed record batch: {what}"),
+            LaneErrorCause::Corrupt(what) => write!(f, "corrupt record batch: {what}"),
+            LaneErrorCause::Broker(what) => write!(f, "the broker does not serve it: {what}"),
+            LaneErrorCause::NoOffset(what) => write!(f, "no offset to start from: {what}"),
+            LaneErrorCause::TooLarge(what) => write!(f, "too large: {what}"),
+        }
+    }
+}
+
+impl StdError for LaneError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        match &self.cause {
+            LaneErrorCause::Handler(error) | LaneErrorCause::Factory(error) => Some(error.as_ref()),
+            _ => None,
+        }
+    }
+}

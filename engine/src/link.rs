@@ -1,0 +1,190 @@
+//! What the control plane and the shards say to each other, over bounded SPSC rings: commands one way, marks and
+//! events the other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::error::LaneError;
+use crate::stats::ShardStats;
+
+/// A lane's identity: a dense slot, and how often that slot was opened. Words about an earlier opening are stale and
+/// are dropped by whoever receives them. This is not the group generation: a lane kept across a rebalance keeps its
+/// opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct LaneId {
+    /// Dense index, unique in the process while the lane is open.
+    pub(crate) slot: u32,
+    /// Counts the openings of that slot, from 1.
+    pub(crate) opening: u32,
+}
+
+/// A topic as lanes know it.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Topic {
+    /// The topic's name.
+    pub(crate) name: Arc<str>,
+    /// The topic's id, all zero where the broker has none (before Kafka 2.8 or inter-broker 2.8).
+    pub(crate) id: [u8; 16],
+}
+
+/// A progress mark: everything below `next_offset` is handled. Cumulative, so that the newest replaces all earlier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// The lane.
+    pub(crate) lane: LaneId,
+    /// The offset to commit: the next one to be handled.
+    pub(crate) next_offset: i64,
+    /// Leader epoch of the batch below `next_offset`, -1 when unknown.
+    pub(crate) leader_epoch: i32,
+}
+
+/// A broker with its resolved addresses, in the order to try them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BrokerEndpoint {
+    /// The broker's node id.
+    pub(crate) id: i32,
+    /// `host:port` as the cluster advertises it, for messages to people.
+    pub(crate) name: Arc<str>,
+    /// Resolved addresses; empty while the name could not be resolved.
+    pub(crate) addresses: Arc<[SocketAddr]>,
+}
+
+/// The leader of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Leader {
+    /// Node id.
+    pub(crate) broker: i32,
+    /// Leader epoch from metadata, -1 when the broker tells none.
+    pub(crate) epoch: i32,
+}
+
+/// Everything a shard needs to open a lane.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenLane {
+    /// The lane's identity.
+    pub(crate) lane: LaneId,
+    /// Its topic.
+    pub(crate) topic: Arc<Topic>,
+    /// Its partition.
+    pub(crate) partition: i32,
+    /// Who leads it; `None` while there is no leader (the lane waits for [`Command::Leader`]).
+    pub(crate) leader: Option<Leader>,
+    /// First offset to fetch.
+    pub(crate) start_offset: i64,
+    /// Leader epoch of the record before `start_offset`, -1 when unknown (KIP-320).
+    pub(crate) start_epoch: i32,
+    /// Opened paused.
+    pub(crate) paused: bool,
+}
+
+/// Why a lane is closed. It decides whether its last progress may still be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CloseReason {
+    /// Given up in order (rebalance, unassign, shutdown): the final mark is committed.
+    Revoked,
+    /// Taken away (fenced, session expired): nothing may be committed.
+    Lost,
+}
+
+/// From the control plane to a shard.
+#[derive(Debug)]
+pub(crate) enum Command {
+    /// The brokers of the cluster, whole; replaces what was known.
+    Brokers(Arc<[BrokerEndpoint]>),
+    /// Open a lane. The slot's former opening has been answered by [`Event::Closed`] (close before open).
+    Open(OpenLane),
+    /// The leader of an open lane, newly learnt or confirmed after [`Event::LeaderWanted`].
+    Leader {
+        /// The lane.
+        lane: LaneId,
+        /// Its leader.
+        leader: Option<Leader>,
+    },
+    /// Stop fetching and dispatching, call the handler's last hook, send the final mark and [`Event::Closed`].
+    Close {
+        /// The lane.
+        lane: LaneId,
+        /// Why.
+        reason: CloseReason,
+        /// Until when the handler may take its time.
+        deadline: Instant,
+    },
+    /// Stop dispatching and fetching; what is fetched is kept.
+    Pause(LaneId),
+    /// Undo a pause.
+    Resume(LaneId),
+    /// Go on at another offset; what was fetched is dropped, and marks start anew from there.
+    Seek {
+        /// The lane.
+        lane: LaneId,
+        /// The next offset to deliver.
+        offset: i64,
+        /// Leader epoch of the record before it, -1 when unknown.
+        leader_epoch: i32,
+    },
+    /// Fill in this snapshot and return it by [`Event::Stats`].
+    Stats(Box<ShardStats>),
+    /// All lanes are closed: close the sessions and connections and end the thread.
+    End,
+}
+
+/// From a shard to the control plane.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A lane is closed: no record of it will be dispatched any more. The last word of that opening.
+    Closed {
+        /// The lane.
+        lane: LaneId,
+        /// Its final progress; commit it unless the lane is lost. `None` when it handled nothing.
+        mark: Option<Mark>,
+    },
+    /// The lane's leader is unknown, has moved or is out of reach: refresh metadata, answer by [`Command::Leader`].
+    LeaderWanted {
+        /// The lane.
+        lane: LaneId,
+        /// What was seen, for the log.
+        reason: &'static str,
+    },
+    /// The asked offset is not in the log: the control plane decides by the reset policy and answers by
+    /// [`Command::Seek`], or fails the lane.
+    OutOfRange {
+        /// The lane.
+        lane: LaneId,
+        /// The offset that was asked for.
+        offset: i64,
+        /// The log's first offset as the broker said, -1 when unknown.
+        log_start_offset: i64,
+    },
+    /// The topic id or name is unknown to the leader (deleted or re-created).
+    TopicUnknown {
+        /// The lane.
+        lane: LaneId,
+    },
+    /// The lane failed and stands still: policy decides (by default the engine stops in order).
+    Failed {
+        /// The lane.
+        lane: LaneId,
+        /// What happened, where.
+        error: LaneError,
+    },
+    /// A handler returned [`Outcome::Stop`](crate::Outcome::Stop).
+    StopRequested,
+    /// A handler asked for a commit of what is done.
+    CommitRequested,
+    /// The position reached the end of the partition as of this moment (high watermark, or last stable offset under
+    /// `read_committed`). Sent each time that the end is reached anew.
+    EndReached {
+        /// The lane.
+        lane: LaneId,
+        /// The position.
+        offset: i64,
+    },
+    /// A response larger than the shard's memory share was admitted alone.
+    AdmittedAlone {
+        /// Bytes of the response.
+        bytes: usize,
+    },
+    /// The filled-in snapshot.
+    Stats(Box<ShardStats>),
+}

@@ -1,0 +1,113 @@
+//! What a core asks of the network and what it hears back: the seam between the sans-IO cores and their drivers.
+//!
+//! A core (a shard, the control plane) queues [`IoOp`]s; its driver carries them out over a [`Transport`] and
+//! returns a [`Completion`] for each. Buffers travel by ownership: whoever holds an operation in flight holds its
+//! memory, so a core may forget a connection at any moment without the kernel writing into reused memory.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::memory::Frame;
+
+/// A connection of one core. Never reused within the life of that core, so that a late completion of a closed
+/// connection cannot be mistaken for one of its successor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ConnId(pub(crate) u32);
+
+/// Where received bytes go: a range of a frame that nobody reads before it is complete.
+#[derive(Debug)]
+pub(crate) struct ReceiveTarget {
+    /// The memory, kept alive by this handle for as long as the receive is in flight.
+    pub(crate) frame: Frame,
+    /// First byte of the range, from the frame's start.
+    pub(crate) start: usize,
+    /// Length of the range in bytes; at least 1.
+    pub(crate) len: usize,
+    /// Whether to complete only when the whole range is filled (a response body of known size), or with the first
+    /// bytes that arrive (the landing buffer).
+    pub(crate) whole: bool,
+}
+
+/// One operation that a core asks for. Per connection at most one `Send` and one `Receive` are in flight.
+#[derive(Debug)]
+pub(crate) enum IoOp {
+    /// Open a TCP connection.
+    Connect {
+        /// The new connection.
+        conn: ConnId,
+        /// The peer, already resolved.
+        address: SocketAddr,
+    },
+    /// Send all these bytes.
+    Send {
+        /// The connection.
+        conn: ConnId,
+        /// Whole requests; the buffer comes back in [`Completion::Sent`].
+        bytes: Vec<u8>,
+    },
+    /// Receive into the target.
+    Receive {
+        /// The connection.
+        conn: ConnId,
+        /// Where the bytes go.
+        target: ReceiveTarget,
+    },
+    /// Close the connection; operations in flight are cancelled and still complete (with an error).
+    Close {
+        /// The connection.
+        conn: ConnId,
+    },
+}
+
+/// What became of an operation.
+#[derive(Debug)]
+pub(crate) enum Completion {
+    /// A connection attempt ended.
+    Connected {
+        /// The connection.
+        conn: ConnId,
+        /// Whether it is open.
+        result: io::Result<()>,
+    },
+    /// A send ended: everything was handed to the socket, or the connection is broken.
+    Sent {
+        /// The connection.
+        conn: ConnId,
+        /// The buffer, for reuse.
+        bytes: Vec<u8>,
+        /// Whether all bytes were taken.
+        result: io::Result<()>,
+    },
+    /// A receive ended.
+    Received {
+        /// The connection.
+        conn: ConnId,
+        /// The target as it was asked for.
+        target: ReceiveTarget,
+        /// Bytes received, 0 when the peer closed; with `whole`, fewer than asked only when the peer closed.
+        result: io::Result<usize>,
+    },
+}
+
+/// How long [`Transport::wait`] may block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Not at all: submit what is queued and collect what is there.
+    Poll,
+    /// Until something completes or wakes it, at most this long.
+    Park(Option<Duration>),
+}
+
+/// Carries out [`IoOp`]s: io_uring today. One transport belongs to one thread.
+pub(crate) trait Transport {
+    /// Queues an operation; nothing need reach the kernel before [`Transport::wait`].
+    fn submit(&mut self, op: IoOp);
+
+    /// Hands queued operations to the kernel and collects completions, blocking as `wait` says. Returns early when
+    /// the transport's waker was used. An error means that the transport itself is broken, not a connection.
+    fn wait(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()>;
+
+    /// Cheap check (no system call): might a [`Wait::Poll`] find something to collect or to submit?
+    fn has_pending(&mut self) -> bool;
+}

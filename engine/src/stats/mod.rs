@@ -1,0 +1,67 @@
+//! Stage histograms and counters: recorded on the shard without locks, read as owned snapshots.
+
+mod stage;
+
+pub use stage::Stage;
+pub(crate) use stage::{Slowest, StageHistogram};
+
+/// What one shard has done and measured since it started, as it lies on the shard and travels to the control plane.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardStats {
+    /// The shard's index.
+    pub(crate) shard: usize,
+    /// The stages, in the order of [`Stage::ALL`].
+    pub(crate) stages: [StageHistogram; Stage::COUNT],
+    /// Plain counters.
+    pub(crate) counters: Counters,
+    /// The lanes open at the time of the snapshot.
+    pub(crate) lanes: Vec<LaneStats>,
+}
+
+/// A shard's running counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Counters {
+    /// Records handed to handlers and done.
+    pub(crate) records: u64,
+    /// Bytes of record batches whose records were handed to handlers.
+    pub(crate) batch_bytes: u64,
+    /// Dispatches to handlers.
+    pub(crate) dispatches: u64,
+    /// Fetch requests sent.
+    pub(crate) fetches: u64,
+    /// Fetches sent without a session beside a parked one.
+    pub(crate) sessionless_fetches: u64,
+    /// Bytes of Fetch responses received.
+    pub(crate) received_bytes: u64,
+    /// Batches whose CRC did not match.
+    pub(crate) crc_failures: u64,
+    /// Bytes of memory in use (frames held and reserved).
+    pub(crate) memory_used_bytes: u64,
+    /// Bytes of memory held by records that user code retains.
+    pub(crate) memory_retained_bytes: u64,
+    /// Bytes of memory that this shard may use.
+    pub(crate) memory_share_bytes: u64,
+    /// CPU time of the shard's thread, nanoseconds.
+    pub(crate) cpu_ns: u64,
+}
+
+/// One lane at the time of a snapshot.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneStats {
+    /// The lane.
+    pub(crate) lane: crate::link::LaneId,
+    /// Next offset to deliver.
+    pub(crate) position: i64,
+    /// Everything below it is handled.
+    pub(crate) watermark: i64,
+    /// High watermark as the last response said, -1 before the first.
+    pub(crate) high_watermark: i64,
+    /// Last stable offset as the last response said, -1 when unknown.
+    pub(crate) last_stable_offset: i64,
+    /// Bytes fetched and waiting.
+    pub(crate) buffered_bytes: u64,
+    /// Records done.
+    pub(crate) records: u64,
+    /// Newest timestamp delivered, milliseconds since the epoch, -1 before the first.
+    pub(crate) newest_timestamp_ms: i64,
+}
