@@ -37,6 +37,9 @@ pub(crate) struct Mark {
     pub(crate) next_offset: i64,
     /// Leader epoch of the batch below `next_offset`, -1 when unknown.
     pub(crate) leader_epoch: i32,
+    /// The newest [`Command::Seek`] that the shard had carried out when it made this mark, 0 before the first: a mark
+    /// from before a seek must not be taken for progress after it.
+    pub(crate) seek: u32,
 }
 
 /// A broker with its resolved addresses, in the order to try them.
@@ -118,6 +121,8 @@ pub(crate) enum Command {
     Seek {
         /// The lane.
         lane: LaneId,
+        /// Counts the seeks of this opening, from 1.
+        seek: u32,
         /// The next offset to deliver.
         offset: i64,
         /// Leader epoch of the record before it, -1 when unknown.
