@@ -1,1 +1,3 @@
 //! Integration suites of Millstream.
+
+pub mod kafka;
