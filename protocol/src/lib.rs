@@ -1,1 +1,4 @@
 //! Kafka's consumer protocol without IO.
+
+pub mod fetch;
+pub mod record;

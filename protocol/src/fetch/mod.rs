@@ -1,0 +1,3 @@
+//! Fetch: what is asked of a broker, and what it answers.
+
+pub mod response;

@@ -1,0 +1,87 @@
+//! A record's headers: checked as a whole with their record, decoded only when they are asked for.
+
+use std::str::Utf8Error;
+
+use super::records::{RecordFault, take_nullable};
+use super::varint;
+
+/// One header of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The key's bytes. Kafka calls it a string, but neither broker nor producer checks that it is UTF-8.
+    pub key: &'a [u8],
+    /// The value, if it has one.
+    pub value: Option<&'a [u8]>,
+}
+
+impl<'a> Header<'a> {
+    /// The key as a string.
+    pub fn key_str(&self) -> Result<&'a str, Utf8Error> {
+        std::str::from_utf8(self.key)
+    }
+}
+
+/// The headers of a record, in order. The same key may occur more than once.
+#[derive(Debug, Clone, Copy)]
+pub struct Headers<'a> {
+    rest: &'a [u8],
+    left: u32,
+}
+
+impl<'a> Headers<'a> {
+    #[inline(always)]
+    pub(super) fn none() -> Self {
+        Self { rest: &[], left: 0 }
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.left == 0
+    }
+
+    /// The value of the last header with this key, which is the one that counts when a key occurs more than once.
+    pub fn last_value(&self, key: &[u8]) -> Option<Option<&'a [u8]>> {
+        self.filter(|header| header.key == key).last().map(|header| header.value)
+    }
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Header<'a>> {
+        self.left = self.left.checked_sub(1)?;
+        let header = take(&mut self.rest);
+        // All of them were read once before the record was handed out.
+        debug_assert!(header.is_some());
+        header
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left as usize, Some(self.left as usize))
+    }
+}
+
+impl ExactSizeIterator for Headers<'_> {}
+
+/// Reads the end of a record: the header count and all headers, and nothing after them.
+#[inline(never)]
+pub(super) fn take_all(mut bytes: &[u8]) -> Result<Headers<'_>, RecordFault> {
+    let count = varint::take_i32(&mut bytes).ok_or(RecordFault::Headers)?;
+    let left = u32::try_from(count).map_err(|_| RecordFault::Headers)?;
+    let headers = Headers { rest: bytes, left };
+    // Bounded: each header takes two bytes or more.
+    for _ in 0..left {
+        take(&mut bytes).ok_or(RecordFault::Headers)?;
+    }
+    if bytes.is_empty() { Ok(headers) } else { Err(RecordFault::RecordTrailingBytes) }
+}
+
+#[inline(always)]
+fn take<'a>(bytes: &mut &'a [u8]) -> Option<Header<'a>> {
+    let key = take_nullable(bytes)??;
+    let value = take_nullable(bytes)?;
+    Some(Header { key, value })
+}

@@ -1,0 +1,413 @@
+//! Records of a batch, borrowed from its decompressed payload.
+//!
+//! A record is: length varint, attributes i8 (unused), timestamp delta varlong, offset delta varint, key (length
+//! varint, -1 for null, bytes), value (the same), header count varint, headers. All varints are zigzag.
+
+use thiserror::Error;
+
+use super::batch::{RecordBatch, TimestampType};
+use super::headers::{self, Headers};
+use super::varint;
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum RecordFault {
+    /// The record's length is malformed or reaches past the end of the batch.
+    #[error("its length reaches past the end of the batch")]
+    Length,
+    /// The timestamp delta is cut or too long.
+    #[error("its timestamp delta is malformed")]
+    TimestampDelta,
+    /// The offset delta is cut, does not grow, or reaches past the batch's last offset.
+    #[error("its offset delta is malformed, does not grow, or is past the batch's last offset")]
+    OffsetDelta,
+    /// The key reaches past the end of the record.
+    #[error("its key reaches past the end of the record")]
+    Key,
+    /// The value reaches past the end of the record.
+    #[error("its value reaches past the end of the record")]
+    Value,
+    /// A header reaches past the end of the record, or its key is null.
+    #[error("a header reaches past the end of the record, or its key is null")]
+    Headers,
+    /// The record is longer than its content.
+    #[error("it is longer than its content")]
+    RecordTrailingBytes,
+    /// All the batch's records have been read, and bytes are left.
+    #[error("bytes follow the last record of the batch")]
+    BatchTrailingBytes,
+    /// The cursor does not belong to these records.
+    #[error("the cursor to go on from belongs to another batch")]
+    Cursor,
+}
+
+/// A malformed record. Iteration over its batch has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error(
+    "record {index} of its batch, offset {offset} or above, is malformed at byte {position} of the records: {fault}"
+)]
+pub struct RecordError {
+    /// Which record of the batch, from 0.
+    pub index: u32,
+    /// The lowest offset that the record can have: one past the record before it. All records below it are good.
+    pub offset: i64,
+    /// Where the record starts in the decompressed payload.
+    pub position: usize,
+    /// What is wrong.
+    pub fault: RecordFault,
+}
+
+/// One record, borrowed from the payload.
+#[derive(Debug, Clone, Copy)]
+pub struct RecordView<'a> {
+    /// The record's offset.
+    pub offset: i64,
+    /// The record's timestamp in milliseconds since the epoch, with the meaning of the batch's timestamp type.
+    pub timestamp: i64,
+    /// The key, if it has one.
+    pub key: Option<&'a [u8]>,
+    /// The value, `None` for a tombstone.
+    pub value: Option<&'a [u8]>,
+    /// The headers, checked and decoded while they are iterated over.
+    pub headers: Headers<'a>,
+}
+
+/// Where iteration over a batch's records stands. It borrows nothing: with it and the same records,
+/// [`Records::resume`] goes on without walking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RecordCursor {
+    position: u32,
+    remaining: u32,
+    next_delta: u32,
+}
+
+impl RecordCursor {
+    /// Byte position of the next record in the decompressed payload.
+    pub fn position(&self) -> usize {
+        self.position as usize
+    }
+
+    /// How many records are left.
+    pub fn remaining(&self) -> u32 {
+        self.remaining
+    }
+}
+
+/// The records of one batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Records<'a> {
+    bytes: &'a [u8],
+    frame: OffsetFrame,
+}
+
+/// What a batch's header says about each of its records.
+#[derive(Debug, Clone, Copy)]
+struct OffsetFrame {
+    base_offset: i64,
+    last_offset_delta: u32,
+    base_timestamp: i64,
+    append_timestamp: Option<i64>,
+    count: u32,
+}
+
+impl<'a> Records<'a> {
+    pub(super) fn new(batch: &RecordBatch<'_>, bytes: &'a [u8]) -> Self {
+        let append_timestamp =
+            (batch.timestamp_type() == TimestampType::LogAppendTime).then(|| batch.max_timestamp());
+        let frame = OffsetFrame {
+            base_offset: batch.base_offset(),
+            last_offset_delta: batch.last_offset_delta() as u32,
+            base_timestamp: batch.base_timestamp(),
+            append_timestamp,
+            count: batch.record_count(),
+        };
+        Self { bytes, frame }
+    }
+
+    /// How many records the batch claims to hold.
+    pub fn count(&self) -> u32 {
+        self.frame.count
+    }
+
+    /// The bytes that the records borrow from.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Iterates from the first record.
+    #[inline]
+    pub fn iter(&self) -> RecordIter<'a> {
+        self.iterate(self.bytes, self.frame.count, 0)
+    }
+
+    /// Goes on from where an iteration over the same records stood.
+    #[inline]
+    pub fn resume(&self, cursor: RecordCursor) -> RecordIter<'a> {
+        match self.bytes.get(cursor.position as usize..) {
+            Some(rest) if cursor.remaining <= self.frame.count => {
+                self.iterate(rest, cursor.remaining, cursor.next_delta)
+            }
+            _ => RecordIter { foreign_cursor: true, ..self.iter() },
+        }
+    }
+
+    fn iterate(&self, rest: &'a [u8], remaining: u32, next_delta: u32) -> RecordIter<'a> {
+        RecordIter {
+            rest,
+            remaining,
+            next_delta,
+            bytes_total: self.bytes.len(),
+            frame: self.frame,
+            foreign_cursor: false,
+        }
+    }
+}
+
+impl<'a> IntoIterator for &Records<'a> {
+    type Item = Result<RecordView<'a>, RecordError>;
+    type IntoIter = RecordIter<'a>;
+
+    fn into_iter(self) -> RecordIter<'a> {
+        self.iter()
+    }
+}
+
+/// Iterates over records. The first malformed one is yielded as an error and ends the iteration.
+#[derive(Debug, Clone)]
+pub struct RecordIter<'a> {
+    rest: &'a [u8],
+    remaining: u32,
+    /// The least offset delta that the next record may have.
+    next_delta: u32,
+    bytes_total: usize,
+    frame: OffsetFrame,
+    foreign_cursor: bool,
+}
+
+impl<'a> RecordIter<'a> {
+    /// Where the iteration stands, to resume it later.
+    #[inline]
+    pub fn cursor(&self) -> RecordCursor {
+        RecordCursor {
+            // A batch is at most i32::MAX bytes long, a longer payload is refused while it is decompressed.
+            position: self.byte_position() as u32,
+            remaining: self.remaining,
+            next_delta: self.next_delta,
+        }
+    }
+
+    /// How many records are left.
+    #[inline]
+    pub fn remaining(&self) -> u32 {
+        self.remaining
+    }
+
+    /// Moves to the first record at or above `offset`. A broker answers with whole batches, so those below the offset
+    /// asked for come first.
+    pub fn advance_to(&mut self, offset: i64) -> Result<(), RecordError> {
+        loop {
+            let before = self.clone();
+            match self.next() {
+                Some(Ok(record)) if record.offset < offset => {}
+                Some(Ok(_)) => {
+                    *self = before;
+                    return Ok(());
+                }
+                Some(Err(error)) => return Err(error),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn byte_position(&self) -> usize {
+        self.bytes_total - self.rest.len()
+    }
+
+    #[inline(always)]
+    fn read(&mut self) -> Result<RecordView<'a>, RecordFault> {
+        let mut rest = self.rest;
+        let length = varint::take_i32(&mut rest).ok_or(RecordFault::Length)?;
+        // A negative length becomes one that no slice has.
+        let (mut body, rest) = rest.split_at_checked(length as usize).ok_or(RecordFault::Length)?;
+        // The attributes of a record are unused.
+        body = body.get(1..).ok_or(RecordFault::Length)?;
+        let timestamp_delta = varint::take_i64(&mut body).ok_or(RecordFault::TimestampDelta)?;
+        let offset_delta = varint::take_i32(&mut body).ok_or(RecordFault::OffsetDelta)? as u32;
+        if offset_delta < self.next_delta || offset_delta > self.frame.last_offset_delta {
+            return Err(RecordFault::OffsetDelta);
+        }
+        let key = take_nullable(&mut body).ok_or(RecordFault::Key)?;
+        let value = take_nullable(&mut body).ok_or(RecordFault::Value)?;
+        // Nearly all records have no header: one byte, 0.
+        let headers = if body == [0] { Headers::none() } else { headers::take_all(body)? };
+
+        self.rest = rest;
+        self.remaining -= 1;
+        self.next_delta = offset_delta + 1;
+        Ok(RecordView {
+            offset: self.frame.base_offset + i64::from(offset_delta),
+            timestamp: match self.frame.append_timestamp {
+                None => self.frame.base_timestamp.wrapping_add(timestamp_delta),
+                Some(timestamp) => timestamp,
+            },
+            key,
+            value,
+            headers,
+        })
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn fail(&mut self, fault: RecordFault) -> RecordError {
+        let error = RecordError {
+            index: self.frame.count - self.remaining,
+            offset: self.frame.base_offset + i64::from(self.next_delta),
+            position: self.byte_position(),
+            fault,
+        };
+        self.rest = &[];
+        self.remaining = 0;
+        self.foreign_cursor = false;
+        error
+    }
+}
+
+impl<'a> Iterator for RecordIter<'a> {
+    type Item = Result<RecordView<'a>, RecordError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.remaining == 0 {
+            return (!self.rest.is_empty()).then(|| Err(self.fail(RecordFault::BatchTrailingBytes)));
+        }
+        if self.foreign_cursor {
+            return Some(Err(self.fail(RecordFault::Cursor)));
+        }
+        match self.read() {
+            Ok(record) => Some(Ok(record)),
+            Err(fault) => Some(Err(self.fail(fault))),
+        }
+    }
+
+    #[inline]
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (0, (self.remaining as usize).checked_add(1))
+    }
+}
+
+impl std::iter::FusedIterator for RecordIter<'_> {}
+
+/// Takes a byte string with its length before it: -1 is null, anything below is malformed.
+#[inline(always)]
+pub(super) fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
+    let length = varint::take_i32(bytes)?;
+    if length < 0 {
+        return (length == -1).then_some(None);
+    }
+    let (taken, rest) = bytes.split_at_checked(length as usize)?;
+    *bytes = rest;
+    Some(Some(taken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NewRecord, RecordBatchBuilder};
+    use super::*;
+
+    fn value(value: &[u8]) -> NewRecord<'_> {
+        NewRecord { timestamp: 7, value: Some(value), ..NewRecord::default() }
+    }
+
+    fn with_records<T>(builder: RecordBatchBuilder, check: impl FnOnce(Records<'_>) -> T) -> T {
+        let bytes = builder.finish().unwrap();
+        check(RecordBatch::parse(&bytes).unwrap().unwrap().records().unwrap())
+    }
+
+    fn three_records() -> RecordBatchBuilder {
+        let mut builder = RecordBatchBuilder::new(100);
+        builder.append(&value(b"a")).append_at(105, &value(b"b")).append(&value(b"c"));
+        builder
+    }
+
+    #[test]
+    fn an_iteration_resumed_at_any_cursor_goes_on_with_the_next_record() {
+        with_records(three_records(), |records| {
+            for stop_after in 0..=3 {
+                let mut iter = records.iter();
+                let mut offsets: Vec<_> = iter.by_ref().take(stop_after).map(|r| r.unwrap().offset).collect();
+                let cursor = iter.cursor();
+                assert_eq!(cursor.remaining() as usize, 3 - stop_after);
+                offsets.extend(records.resume(cursor).map(|r| r.unwrap().offset));
+                assert_eq!(offsets, [100, 105, 106]);
+            }
+        });
+    }
+
+    #[test]
+    fn a_cursor_of_another_batch_is_an_error_and_no_panic() {
+        let far = with_records(three_records(), |records| {
+            let mut iter = records.iter();
+            iter.by_ref().take(2).for_each(drop);
+            iter.cursor()
+        });
+        let mut one = RecordBatchBuilder::new(0);
+        one.append(&value(b""));
+        with_records(one, |records| {
+            let outcome: Vec<_> = records.resume(far).collect();
+            assert!(
+                matches!(outcome[..], [Err(RecordError { fault: RecordFault::Cursor, .. })]),
+                "{outcome:?}"
+            );
+        });
+    }
+
+    #[test]
+    fn advancing_to_an_offset_passes_the_records_below_it() {
+        with_records(three_records(), |records| {
+            for (offset, first) in [(0, 100), (100, 100), (101, 105), (105, 105), (106, 106)] {
+                let mut iter = records.iter();
+                iter.advance_to(offset).unwrap();
+                assert_eq!(iter.next().unwrap().unwrap().offset, first);
+            }
+            let mut iter = records.iter();
+            iter.advance_to(107).unwrap();
+            assert!(iter.next().is_none());
+        });
+    }
+
+    #[test]
+    fn log_append_time_gives_all_records_the_batch_timestamp() {
+        with_records(three_records().log_append_time(999), |records| {
+            assert!(records.iter().all(|record| record.unwrap().timestamp == 999));
+        });
+        with_records(three_records(), |records| {
+            assert!(records.iter().all(|record| record.unwrap().timestamp == 7));
+        });
+    }
+
+    #[test]
+    fn timestamps_are_relative_to_the_delete_horizon_where_it_is_set() {
+        let mut builder = RecordBatchBuilder::new(0).delete_horizon_ms(5_000);
+        builder.append(&value(b"x"));
+        with_records(builder, |records| {
+            assert_eq!(records.iter().next().unwrap().unwrap().timestamp, 7);
+        });
+    }
+
+    #[test]
+    fn a_batch_that_claims_more_or_fewer_records_than_it_holds_ends_in_an_error() {
+        for (claimed, fault) in [(4u32, RecordFault::Length), (2, RecordFault::BatchTrailingBytes)] {
+            let mut bytes = three_records().finish().unwrap();
+            bytes[57..61].copy_from_slice(&claimed.to_be_bytes());
+            let records = RecordBatch::parse(&bytes).unwrap().unwrap().records().unwrap();
+            let mut iter = records.iter();
+            let good = iter.by_ref().take_while(Result::is_ok).count();
+            assert_eq!(good, claimed.min(3) as usize);
+            assert!(iter.next().is_none(), "the iteration has ended");
+            let error = records.iter().find_map(Result::err).unwrap();
+            assert_eq!((error.fault, error.index), (fault, claimed.min(3)));
+        }
+    }
+}
