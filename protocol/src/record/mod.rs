@@ -21,4 +21,4 @@ pub use batch::{
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder, restamp};
 pub use codec::Codec;
 pub use headers::{Header, Headers};
-pub use records::{RecordCursor, RecordError, RecordFault, RecordIter, RecordView, Records};
+pub use records::{BatchBase, RecordCursor, RecordError, RecordFault, RecordIter, RecordView, Records};

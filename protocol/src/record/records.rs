@@ -98,12 +98,13 @@ impl RecordCursor {
 #[derive(Debug, Clone, Copy)]
 pub struct Records<'a> {
     bytes: &'a [u8],
-    frame: OffsetFrame,
+    frame: BatchBase,
 }
 
-/// What a batch's header says about each of its records.
+/// What a batch's header says about each of its records. It borrows nothing: kept beside the payload, it gives the
+/// records again by [`Records::with_base`] without parsing the header anew.
 #[derive(Debug, Clone, Copy)]
-struct OffsetFrame {
+pub struct BatchBase {
     base_offset: i64,
     last_offset_delta: u32,
     base_timestamp: i64,
@@ -115,7 +116,7 @@ impl<'a> Records<'a> {
     pub(super) fn new(batch: &RecordBatch<'_>, bytes: &'a [u8]) -> Self {
         let append_timestamp =
             (batch.timestamp_type() == TimestampType::LogAppendTime).then(|| batch.max_timestamp());
-        let frame = OffsetFrame {
+        let frame = BatchBase {
             base_offset: batch.base_offset(),
             last_offset_delta: batch.last_offset_delta() as u32,
             base_timestamp: batch.base_timestamp(),
@@ -123,6 +124,18 @@ impl<'a> Records<'a> {
             count: batch.record_count(),
         };
         Self { bytes, frame }
+    }
+
+    /// The records of a batch whose `base` was kept, in the same decompressed payload as before.
+    #[inline]
+    pub fn with_base(bytes: &'a [u8], base: BatchBase) -> Self {
+        Self { bytes, frame: base }
+    }
+
+    /// What all records of the batch share.
+    #[inline]
+    pub fn base(&self) -> BatchBase {
+        self.frame
     }
 
     /// How many records the batch claims to hold.
@@ -181,7 +194,7 @@ pub struct RecordIter<'a> {
     /// The least offset delta that the next record may have.
     next_delta: u32,
     bytes_total: usize,
-    frame: OffsetFrame,
+    frame: BatchBase,
     foreign_cursor: bool,
 }
 
