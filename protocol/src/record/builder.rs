@@ -8,7 +8,8 @@ use super::batch::{
     BATCH_HEADER_BYTES, BATCH_LENGTH_PREFIX_BYTES, BATCH_MAGIC, CONTROL_BIT, CRC_AT, CRC_CONTENT_AT,
     DELETE_HORIZON_BIT, LOG_APPEND_TIME_BIT, TRANSACTIONAL_BIT,
 };
-use super::{Codec, varint};
+use super::codec::compress;
+use super::{Codec, CompressError, ControlType, varint};
 
 /// Why a batch could not be built.
 #[derive(Debug, Error)]
@@ -28,6 +29,9 @@ pub enum BuildError {
         /// Its size.
         bytes: usize,
     },
+    /// The records could not be compressed.
+    #[error(transparent)]
+    Compress(#[from] CompressError),
 }
 
 /// A record to append.
@@ -102,6 +106,12 @@ impl RecordBatchBuilder {
         }
     }
 
+    /// Sets how the records are compressed.
+    pub fn codec(mut self, codec: Codec) -> Self {
+        self.codec = codec;
+        self
+    }
+
     /// Sets the epoch of the leader that appends the batch.
     pub fn partition_leader_epoch(mut self, epoch: i32) -> Self {
         self.partition_leader_epoch = epoch;
@@ -124,6 +134,23 @@ impl RecordBatchBuilder {
     pub fn control(mut self) -> Self {
         self.attributes |= CONTROL_BIT;
         self
+    }
+
+    /// A batch that ends a producer's transaction, as a broker writes it.
+    pub fn end_transaction(
+        base_offset: i64,
+        producer_id: i64,
+        producer_epoch: i16,
+        outcome: ControlType,
+        timestamp: i64,
+    ) -> Self {
+        let mut builder =
+            Self::new(base_offset).producer(producer_id, producer_epoch, -1).transactional().control();
+        // Version i16 and coordinator epoch i32, both 0.
+        let value = [0; 6];
+        let key = outcome.to_key();
+        builder.append(&NewRecord { timestamp, key: Some(&key), value: Some(&value), headers: &[] });
+        builder
     }
 
     /// Gives all records this timestamp, as a broker does under `message.timestamp.type=LogAppendTime`.
@@ -203,7 +230,7 @@ impl RecordBatchBuilder {
         }
         let mut batch = Vec::with_capacity(BATCH_HEADER_BYTES + self.records.len());
         self.put_header(&mut batch, (last_offset - self.base_offset) as i32);
-        batch.extend_from_slice(&self.records);
+        compress(self.codec, &self.records, &mut batch)?;
         let length = i32::try_from(batch.len() - BATCH_LENGTH_PREFIX_BYTES)
             .map_err(|_| BuildError::TooLarge { bytes: batch.len() })?;
         batch[8..BATCH_LENGTH_PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());

@@ -9,16 +9,18 @@ mod aborted;
 mod batch;
 mod builder;
 mod codec;
+mod control;
 mod headers;
 mod records;
 mod varint;
 
-pub use aborted::AbortedTransaction;
+pub use aborted::{AbortedFilter, AbortedTransaction, Delivery};
 pub use batch::{
     BATCH_HEADER_BYTES, BATCH_LENGTH_PREFIX_BYTES, BATCH_MAGIC, BatchError, RecordBatch, RecordBatches, Tail,
     TimestampType,
 };
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder, restamp};
-pub use codec::Codec;
+pub use codec::{Codec, CompressError, DecompressError, Decompressor};
+pub use control::{ControlError, ControlType};
 pub use headers::{Header, Headers};
 pub use records::{BatchBase, RecordCursor, RecordError, RecordFault, RecordIter, RecordView, Records};

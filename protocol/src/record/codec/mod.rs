@@ -1,4 +1,19 @@
-//! The codecs that record batches are compressed with.
+//! The codecs that record batches are compressed with, and decompression into a buffer of the caller's.
+//!
+//! Whatever a compressed payload claims, decompression writes into the given buffer and nowhere else, and allocates
+//! nothing that depends on its input: the window of gzip is a fixed 32 KiB, and for the others the output itself is the
+//! window.
+
+mod compress;
+mod gzip;
+mod lz4;
+mod snappy;
+mod zstd;
+
+pub use compress::CompressError;
+pub(super) use compress::compress;
+
+use thiserror::Error;
 
 /// How the records of a batch are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -50,3 +65,114 @@ impl std::fmt::Display for Codec {
         f.write_str(self.name())
     }
 }
+
+/// Why a payload could not be decompressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum DecompressError {
+    /// The output does not fit into the buffer. Try again with a larger one, as far as the caller's limit allows.
+    #[error("{codec} output does not fit into {given} bytes, it takes {at_least} or more")]
+    OutputFull {
+        /// The codec.
+        codec: Codec,
+        /// How large the buffer was.
+        given: usize,
+        /// A size below which the output certainly does not fit. It may be a false claim of the payload's.
+        at_least: usize,
+    },
+    /// The payload is not what its codec writes.
+    #[error("{codec} data is corrupt: {reason}")]
+    Corrupt {
+        /// The codec.
+        codec: Codec,
+        /// What is wrong.
+        reason: &'static str,
+    },
+    /// The codec's context could not be created.
+    #[error("no memory for a {codec} context")]
+    NoMemory {
+        /// The codec.
+        codec: Codec,
+    },
+}
+
+/// Decompresses payloads of any codec. It owns the codecs' contexts: after the first payload of each codec it allocates
+/// nothing more.
+///
+/// ```
+/// use millstream_protocol::record::{Codec, DecompressError, Decompressor};
+///
+/// let mut decompressor = Decompressor::new();
+/// let snappy = [5, 16, b'h', b'e', b'l', b'l', b'o'];
+/// let mut buffer = [0; 8];
+/// assert_eq!(decompressor.decompress(Codec::Snappy, &snappy, &mut buffer), Ok(5));
+/// assert_eq!(&buffer[..5], b"hello");
+///
+/// let error = decompressor.decompress(Codec::Snappy, &snappy, &mut buffer[..4]);
+/// assert!(matches!(error, Err(DecompressError::OutputFull { at_least: 5, .. })));
+/// ```
+#[derive(Default)]
+pub struct Decompressor {
+    gzip: Option<gzip::Gzip>,
+    snappy: snappy::Snappy,
+    zstd: Option<zstd::Zstd>,
+}
+
+impl Decompressor {
+    /// No contexts yet: each is created when it is first needed.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The decompressed size as far as the format says it without decompressing. It is the payload's own claim: check it
+    /// against a limit before trusting it with memory.
+    pub fn size_hint(codec: Codec, payload: &[u8]) -> Option<usize> {
+        match codec {
+            Codec::None => Some(payload.len()),
+            Codec::Gzip => gzip::size_hint(payload),
+            Codec::Snappy => snappy::size_hint(payload),
+            Codec::Lz4 => lz4::size_hint(payload),
+            Codec::Zstd => zstd::size_hint(payload),
+        }
+    }
+
+    /// Decompresses a payload into `output` and answers how many bytes it took. What `output` holds beyond these,
+    /// and after an error, is unspecified. Several gzip members, LZ4 frames or zstd frames may follow each other.
+    pub fn decompress(
+        &mut self,
+        codec: Codec,
+        payload: &[u8],
+        output: &mut [u8],
+    ) -> Result<usize, DecompressError> {
+        match codec {
+            Codec::None => {
+                let (given, at_least) = (output.len(), payload.len());
+                let full = DecompressError::OutputFull { codec, given, at_least };
+                output.get_mut(..at_least).ok_or(full)?.copy_from_slice(payload);
+                Ok(at_least)
+            }
+            Codec::Gzip => self.gzip.get_or_insert_with(gzip::Gzip::new).decompress(payload, output),
+            Codec::Snappy => self.snappy.decompress(payload, output),
+            Codec::Lz4 => lz4::decompress(payload, output),
+            Codec::Zstd => {
+                let context = match &mut self.zstd {
+                    Some(context) => context,
+                    none => none.insert(zstd::Zstd::new()?),
+                };
+                context.decompress(payload, output)
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decompressor")
+            .field("gzip", &self.gzip.is_some())
+            .field("zstd", &self.zstd.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
