@@ -1,15 +1,19 @@
 //! The shard's memory: frames out of a pool with a hard budget.
 //!
 //! Whole frames count, from the reservation before a Fetch is sent until the last handle is dropped, slices that user
-//! code retains included. The rules that keep the budget and exclude deadlock are in [`pool`]; `model` tests them.
+//! code retains included. The rules that keep the budget and exclude deadlock are in [`pool`], and `model` tests them.
 //! Everything here belongs to one thread but [`SharedSlice`].
 
 mod block;
 mod class;
 mod frame;
+#[cfg(test)]
+mod model;
 mod pool;
 mod reservation;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use frame::Frame;
 pub(crate) use pool::{Admission, FramePool, MemoryLimits, MemoryStats};

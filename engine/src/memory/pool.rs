@@ -256,15 +256,17 @@ impl PoolInner {
             return Admission::TooLarge;
         }
         let Some(class) = class_for(len) else { return Admission::TooLarge };
-        let needed = class_bytes(class);
         let (held, ticket) = reservation.as_ref().map_or((0, None), |r| (r.held, r.ticket));
         let mut state = self.state.borrow_mut();
-        let free = state.free(&self.limits);
+        let share = self.limits.fetch_share(&state);
+        // The size class must not make a response too large for the share that fits it by itself.
+        let (class, needed) = match class_bytes(class) {
+            bytes if bytes <= share => (Some(class), bytes),
+            _ => (None, pages(len)),
+        };
         let is_first = state.line.front().is_none_or(|&first| Some(first) == ticket);
-
-        let within = if is_first { held + free } else { held };
-        let alone =
-            needed > self.limits.fetch_share(&state) && is_first && state.is_idle_but_for(held, &self.limits);
+        let within = if is_first { held + state.free(&self.limits) } else { held };
+        let alone = needed > share && is_first && state.is_idle_but_for(held, &self.limits);
         if needed > within && !alone {
             state.wait(reservation, pool);
             return Admission::Wait;
@@ -274,11 +276,11 @@ impl PoolInner {
         if let Some(reservation) = reservation {
             reservation.settle();
         }
-        if needed <= within {
-            Admission::Frame(self.take(&mut state, class, within, Purpose::Response))
-        } else {
-            Admission::Alone(self.take_sized(&mut state, pages(len), Purpose::Response))
-        }
+        let frame = match class {
+            Some(class) => self.take(&mut state, class, within, Purpose::Response),
+            None => self.take_sized(&mut state, needed, Purpose::Response),
+        };
+        if alone { Admission::Alone(frame) } else { Admission::Frame(frame) }
     }
 
     /// A frame of `class`, or a freed one of slightly more as long as it is not larger than `within`.
