@@ -1,1 +1,20 @@
 //! An in-memory Kafka broker for tests, benchmarks and the demo.
+//!
+//! [`Cluster`] is the broker without IO: requests, faults and time go in, responses come out, and the same calls give
+//! the same answers. [`TestBroker`] serves a cluster on loopback ports, to any Kafka client. Record batches are stored
+//! as they were sent and leave as slices of what is stored.
+
+pub mod config;
+pub mod core;
+pub mod error;
+pub mod server;
+pub mod versions;
+
+pub use kafka_protocol::ResponseError;
+pub use kafka_protocol::messages::ApiKey;
+
+pub use config::Config;
+pub use core::{Cluster, ConnectionId, Counters, Effect, Fault, Output, PartitionOffsets, Response};
+pub use error::{BatchError, Error};
+pub use server::{Handle, TestBroker};
+pub use versions::Versions;

@@ -1,0 +1,33 @@
+//! The broker without IO: a cluster that takes requests and time, and gives responses.
+
+mod batch;
+mod cluster;
+mod connection;
+mod control;
+mod counters;
+mod dispatch;
+mod faults;
+mod fetch;
+mod fetch_response;
+#[cfg(test)]
+mod fetch_tests;
+mod list_offsets;
+mod log;
+mod metadata;
+mod partitions;
+mod produce;
+mod producer;
+mod request;
+mod response;
+mod session;
+#[cfg(test)]
+mod testing;
+mod topics;
+
+pub use cluster::{Cluster, ConnectionId, Output};
+pub use connection::MAX_QUEUED_REQUESTS;
+pub use control::PartitionOffsets;
+pub use counters::Counters;
+pub use faults::{Effect, Fault};
+pub use response::Response;
+pub(crate) use topics::MAX_PARTITIONS_PER_TOPIC;

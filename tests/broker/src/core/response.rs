@@ -1,0 +1,104 @@
+//! Responses as they leave: a length-prefixed header and body, in one or more segments.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::{ApiKey, ResponseKind};
+
+use super::request::Request;
+
+/// Slices of stored batches up to this size are copied beside the header instead of being a segment of their own.
+const COPY_LIMIT_BYTES: usize = 1024;
+const LENGTH_BYTES: usize = 4;
+
+/// A whole response, its four length bytes included. The segments follow each other on the wire.
+#[derive(Debug, Clone)]
+pub struct Response {
+    segments: Vec<Bytes>,
+    size_bytes: usize,
+}
+
+impl Response {
+    /// The pieces to write, in order. Pieces of stored batches are shared with the log, not copied.
+    pub fn segments(&self) -> &[Bytes] {
+        &self.segments
+    }
+
+    /// Bytes of all segments together.
+    pub fn size_bytes(&self) -> usize {
+        self.size_bytes
+    }
+
+    /// The response in one piece, copied where it has several.
+    pub fn into_bytes(self) -> Bytes {
+        match <[Bytes; 1]>::try_from(self.segments) {
+            Ok([only]) => only,
+            Err(segments) => segments.concat().into(),
+        }
+    }
+}
+
+/// Builds a response out of written bytes and shared slices.
+#[derive(Debug)]
+pub(crate) struct ResponseBuilder {
+    segments: Vec<Bytes>,
+    pub(crate) buffer: BytesMut,
+}
+
+impl ResponseBuilder {
+    /// Starts with room for the length and the header that fits the request.
+    pub(crate) fn new(request: &Request) -> Self {
+        let mut buffer = BytesMut::with_capacity(256);
+        buffer.put_i32(0);
+        buffer.put_i32(request.correlation_id);
+        // Response header version 1 adds tagged fields; ApiVersions keeps version 0 for ever.
+        if request.api_key != ApiKey::ApiVersions
+            && request.api_key.response_header_version(request.api_version) >= 1
+        {
+            buffer.put_u8(0);
+        }
+        Self { segments: Vec::new(), buffer }
+    }
+
+    /// Adds a slice of a stored batch, sharing it unless it is small.
+    pub(crate) fn share(&mut self, slice: Bytes) {
+        if slice.len() <= COPY_LIMIT_BYTES {
+            self.buffer.put_slice(&slice);
+            return;
+        }
+        self.segments.push(self.buffer.split().freeze());
+        self.segments.push(slice);
+    }
+
+    /// Writes the length in front and hands the response over.
+    pub(crate) fn finish(mut self) -> Response {
+        let shared: usize = self.segments.iter().map(Bytes::len).sum();
+        let size_bytes = shared + self.buffer.len();
+        let length = u32::try_from(size_bytes - LENGTH_BYTES).unwrap_or(u32::MAX).to_be_bytes();
+        match self.segments.first_mut() {
+            None => self.buffer[..LENGTH_BYTES].copy_from_slice(&length),
+            Some(first) => {
+                let mut patched = BytesMut::from(&first[..]);
+                patched[..LENGTH_BYTES].copy_from_slice(&length);
+                *first = patched.freeze();
+            }
+        }
+        if !self.buffer.is_empty() {
+            self.segments.push(self.buffer.freeze());
+        }
+        Response { segments: self.segments, size_bytes }
+    }
+}
+
+/// Encodes an owned response for the request it answers.
+pub(crate) fn encode(request: &Request, body: &ResponseKind) -> Result<Response, String> {
+    let mut builder = ResponseBuilder::new(request);
+    body.encode(&mut builder.buffer, request.api_version).map_err(|error| {
+        format!("{:?} version {} cannot be answered: {error:#}", request.api_key, request.api_version)
+    })?;
+    Ok(builder.finish())
+}
+
+/// Encodes the answer to an ApiVersions request of a version the broker does not know: version 0.
+pub(crate) fn encode_version_0(request: &Request, body: &ResponseKind) -> Result<Response, String> {
+    let plain = Request { api_version: 0, ..request.clone() };
+    encode(&plain, body)
+}
