@@ -10,6 +10,12 @@ use std::time::Duration;
 
 use crate::memory::Frame;
 
+mod connection;
+
+pub(crate) use connection::{
+    Connection, ConnectionError, ConnectionEvent, ConnectionSettings, Request, Response,
+};
+
 /// A connection of one core. Never reused within the life of that core, so that a late completion of a closed
 /// connection cannot be mistaken for one of its successor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -32,7 +38,8 @@ pub(crate) struct ReceiveTarget {
 /// One operation that a core asks for. Per connection at most one `Send` and one `Receive` are in flight.
 #[derive(Debug)]
 pub(crate) enum IoOp {
-    /// Open a TCP connection.
+    /// Open a TCP connection. After an attempt whose [`Completion::Connected`] told of a failure, another one (to the
+    /// next address of the same broker) may be made under the same id.
     Connect {
         /// The new connection.
         conn: ConnId,
