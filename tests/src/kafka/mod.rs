@@ -16,28 +16,32 @@
 mod client;
 mod cluster;
 mod config;
+mod consume;
 mod error;
+mod groups;
 mod jars;
+mod member;
 mod process;
+mod produce;
 mod scratch;
+mod tally;
+mod tools;
 mod topics;
 
 pub use client::Client;
 pub use cluster::KafkaCluster;
 pub use config::{DEFAULT_VERSION, Spec};
+pub use consume::{Consume, Consumed, ConsumedPartition, GroupRead};
 pub use error::{Error, Result};
+pub use groups::GroupRow;
 pub use jars::Jars;
-pub use topics::PartitionInfo;
+pub use member::{Member, MemberEvent, OwnedPartition};
+pub use produce::{Produce, Produced, Written};
+pub use tally::{SeenRecord, Tally};
+pub use tools::JavaTools;
+pub use topics::{COMPACTED, PartitionInfo};
 
 use std::io::Write;
-
-/// The cluster that `spec` asks for, or `None` after saying on stderr why this machine cannot start it.
-///
-/// # Panics
-/// If Kafka is available but does not start, and with `CI=true` if it is not available.
-pub fn start_or_explain(spec: Spec) -> Option<KafkaCluster> {
-    available_or_explain(KafkaCluster::start(spec))
-}
 
 /// The value, or `None` after saying on stderr why this machine cannot run Kafka's tools.
 ///
@@ -55,13 +59,21 @@ pub fn available_or_explain<T>(result: Result<T>) -> Option<T> {
     }
 }
 
-/// Starts the cluster of a [`Spec`], or returns from the test when this machine cannot.
+/// The value of a fixture's `Result`, or a return from the test when this machine cannot run Kafka or its tools.
+#[macro_export]
+macro_rules! require {
+    ($result:expr) => {
+        match $crate::kafka::available_or_explain($result) {
+            Some(value) => value,
+            None => return,
+        }
+    };
+}
+
+/// Starts the cluster that a [`Spec`](crate::kafka::Spec) describes, or returns from the test when this machine cannot.
 #[macro_export]
 macro_rules! require_kafka {
     ($spec:expr) => {
-        match $crate::kafka::start_or_explain($spec) {
-            Some(cluster) => cluster,
-            None => return,
-        }
+        $crate::require!($crate::kafka::KafkaCluster::start($spec))
     };
 }

@@ -23,10 +23,14 @@ pub(super) struct Process {
 
 impl Process {
     /// Starts `command` with stdout and stderr appended to `log`.
-    pub(super) fn start(what: &str, mut command: Command, log: &Path) -> Result<Self> {
-        let file = File::options().create(true).append(true).open(log).at(log)?;
-        let twin = file.try_clone().at(log)?;
-        command.stdin(Stdio::null()).stdout(file).stderr(twin);
+    pub(super) fn start(what: &str, command: Command, log: &Path) -> Result<Self> {
+        Self::start_split(what, command, log, log)
+    }
+
+    /// Starts `command` with stdout appended to one file and stderr to another.
+    pub(super) fn start_split(what: &str, mut command: Command, output: &Path, log: &Path) -> Result<Self> {
+        let append = |path: &Path| File::options().create(true).append(true).open(path).at(path);
+        command.stdin(Stdio::null()).stdout(append(output)?).stderr(append(log)?);
         let child = spawn(what, command)?;
         Ok(Self { what: what.to_owned(), child, log: log.to_owned() })
     }

@@ -1,13 +1,17 @@
 //! Topics of a cluster: creating and deleting them, their leaders and ends.
 
 use std::collections::btree_map::{BTreeMap, Entry};
+use std::fs;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::{CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, TopicName};
+use kafka_protocol::messages::{
+    CreateTopicsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, TopicName,
+};
 use kafka_protocol::protocol::StrBytes;
 
 use super::client::{Client, check};
@@ -17,6 +21,15 @@ use super::process::wait_until;
 
 const TOPIC_LIMIT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT_MS: i32 = 30_000;
+
+/// Topic properties with which the log cleaner compacts soon: small segments that are closed by any later append.
+pub const COMPACTED: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("segment.ms", "1"),
+    ("min.cleanable.dirty.ratio", "0.001"),
+    ("min.compaction.lag.ms", "0"),
+    ("delete.retention.ms", "0"),
+];
 
 /// Where a partition is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,6 +109,45 @@ impl KafkaCluster {
         wait_until(Instant::now() + TOPIC_LIMIT, nowhere).ok_or_else(|| self.not_in_time(name))
     }
 
+    /// Sets topic properties.
+    ///
+    /// # Errors
+    /// What the broker answered.
+    pub fn alter_topic(&self, name: &str, configs: &[(&str, &str)]) -> Result<()> {
+        const TOPIC: i8 = 2;
+        const SET: i8 = 0;
+        let configs = configs.iter().map(|&(name, value)| {
+            AlterableConfig::default()
+                .with_name(text(name))
+                .with_config_operation(SET)
+                .with_value(Some(text(value)))
+        });
+        let resource = AlterConfigsResource::default()
+            .with_resource_type(TOPIC)
+            .with_resource_name(text(name))
+            .with_configs(configs.collect());
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        let answer = self.controller()?.request(&request)?;
+        answer.responses.iter().try_for_each(|result| {
+            let message = result.error_message.as_ref().map(StrBytes::as_str);
+            check(&format!("configuring topic {name}"), result.error_code, message)
+        })
+    }
+
+    /// Waits until a broker's log cleaner has compacted each partition of a topic up to an offset, in order of
+    /// partitions. It never touches the active segment: set [`COMPACTED`] and write once more behind that offset.
+    ///
+    /// # Errors
+    /// If that does not happen in time.
+    pub fn wait_until_compacted(&self, topic: &str, offsets: &[i64]) -> Result<()> {
+        let done =
+            || (0..).zip(offsets).all(|(partition, &wanted)| self.cleaned_to(topic, partition) >= wanted);
+        wait_until(Instant::now() + TOPIC_LIMIT, done).ok_or_else(|| Error::Broker {
+            address: self.bootstrap(),
+            message: format!("topic {topic} was not compacted to {offsets:?} within {TOPIC_LIMIT:?}"),
+        })
+    }
+
     /// The partitions of a topic, in order, as a running broker knows them; none if there is no such topic.
     ///
     /// # Errors
@@ -163,6 +215,18 @@ impl KafkaCluster {
             .collect();
         partitions.sort_by_key(|partition| partition.partition);
         Ok(partitions)
+    }
+
+    /// The first offset that no broker's log cleaner has seen, from the checkpoint file it leaves in its data folder.
+    fn cleaned_to(&self, topic: &str, partition: i32) -> i64 {
+        let wanted = format!("{topic} {partition} ");
+        (1..=self.spec.brokers)
+            .filter_map(|id| {
+                fs::read_to_string(self.folder().join(format!("data-{id}/cleaner-offset-checkpoint"))).ok()
+            })
+            .flat_map(|file| file.lines().filter_map(|line| line.strip_prefix(&wanted)?.parse().ok()).max())
+            .max()
+            .unwrap_or(0)
     }
 
     fn not_in_time(&self, topic: &str) -> Error {
