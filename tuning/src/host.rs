@@ -131,7 +131,7 @@ impl Host {
 impl fmt::Display for Host {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.allowed_cores() {
-            Some(cores) => write!(f, "{} cores ({})", cores.len(), format_core_list(&cores))?,
+            Some(cores) => write!(f, "cores {}", format_core_list(&cores))?,
             None => f.write_str("unknown cores")?,
         }
         match self.cpu_quota {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!((host.cpu_model.as_deref(), host.memory_total_bytes), (Some("Fast CPU"), Some(16 << 20)));
         assert_eq!(
             host.to_string(),
-            "2 cores (1-2), quota 2.50 cores, kernel 6.1.0-13-amd64, clock kvm-clock, virtual machine"
+            "cores 1-2, quota 2.50 cores, kernel 6.1.0-13-amd64, clock kvm-clock, virtual machine"
         );
     }
 

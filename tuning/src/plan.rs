@@ -92,9 +92,9 @@ fn automatic(host: &Host) -> Result<CorePlan, CoreError> {
     let (control, candidates) = if others.is_empty() { (None, &allowed[..]) } else { (Some(first), others) };
     // Of two cores' worth of time or more, one is the control thread's.
     let shards = candidates.iter().copied().take(carried.saturating_sub(1).max(1)).collect();
-    let mut why = format!("{} cores allowed ({})", allowed.len(), format_core_list(&allowed));
+    let mut why = format!("allowed cores: {}", format_core_list(&allowed));
     if let Some(quota) = host.cpu_quota {
-        why = format!("{why}, CPU quota of {:.2} cores", quota.cores());
+        why = format!("{why}, CPU quota: {:.2} cores", quota.cores());
     }
     why.push_str(match control {
         Some(_) => ", one for the control thread",
