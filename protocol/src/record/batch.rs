@@ -8,6 +8,7 @@
 use thiserror::Error;
 
 use super::Codec;
+use super::crc::crc32c;
 use super::records::Records;
 
 /// Bytes of a batch before its records.
@@ -228,7 +229,7 @@ impl<'a> RecordBatch<'a> {
     /// Computes the CRC-32C of the content and compares it with the header's. Base offset, length, leader epoch and
     /// magic are not covered by it.
     pub fn verify_crc(&self) -> Result<(), BatchError> {
-        let (stored, computed) = (self.stored_crc(), crc32c::crc32c(&self.bytes[CRC_CONTENT_AT..]));
+        let (stored, computed) = (self.stored_crc(), crc32c(&self.bytes[CRC_CONTENT_AT..]));
         if stored == computed {
             return Ok(());
         }

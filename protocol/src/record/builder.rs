@@ -9,6 +9,7 @@ use super::batch::{
     DELETE_HORIZON_BIT, LOG_APPEND_TIME_BIT, TRANSACTIONAL_BIT,
 };
 use super::codec::compress;
+use super::crc::crc32c;
 use super::{Codec, CompressError, ControlType, varint};
 
 /// Why a batch could not be built.
@@ -234,7 +235,7 @@ impl RecordBatchBuilder {
         let length = i32::try_from(batch.len() - BATCH_LENGTH_PREFIX_BYTES)
             .map_err(|_| BuildError::TooLarge { bytes: batch.len() })?;
         batch[8..BATCH_LENGTH_PREFIX_BYTES].copy_from_slice(&length.to_be_bytes());
-        let crc = crc32c::crc32c(&batch[CRC_CONTENT_AT..]);
+        let crc = crc32c(&batch[CRC_CONTENT_AT..]);
         batch[CRC_AT..CRC_CONTENT_AT].copy_from_slice(&crc.to_be_bytes());
         Ok(batch)
     }

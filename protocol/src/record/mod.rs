@@ -10,6 +10,7 @@ mod batch;
 mod builder;
 mod codec;
 mod control;
+mod crc;
 mod headers;
 mod records;
 mod varint;
