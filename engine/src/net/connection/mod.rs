@@ -8,7 +8,6 @@ mod error;
 mod requests;
 mod responses;
 
-
 use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
