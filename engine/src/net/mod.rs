@@ -118,3 +118,12 @@ pub(crate) trait Transport {
     /// Cheap check (no system call): might a [`Wait::Poll`] find something to collect or to submit?
     fn has_pending(&mut self) -> bool;
 }
+
+impl Completion {
+    /// The connection that it is about.
+    pub(crate) fn conn(&self) -> ConnId {
+        match self {
+            Self::Connected { conn, .. } | Self::Sent { conn, .. } | Self::Received { conn, .. } => *conn,
+        }
+    }
+}

@@ -2,6 +2,8 @@
 
 mod stage;
 
+use std::time::Duration;
+
 pub use stage::Stage;
 pub(crate) use stage::{Slowest, StageHistogram};
 
@@ -16,6 +18,39 @@ pub(crate) struct ShardStats {
     pub(crate) counters: Counters,
     /// The lanes open at the time of the snapshot.
     pub(crate) lanes: Vec<LaneStats>,
+}
+
+impl ShardStats {
+    /// Nothing counted yet; allocates its histograms here, once.
+    pub(crate) fn new(shard: usize) -> Self {
+        Self {
+            shard,
+            stages: std::array::from_fn(|_| StageHistogram::new()),
+            counters: Counters::default(),
+            lanes: Vec::new(),
+        }
+    }
+
+    /// Counts one latency of a stage, of a lane's slot and from an offset where it is about one.
+    #[inline]
+    pub(crate) fn record(&mut self, stage: Stage, latency: Duration, slot: Option<u32>, offset: i64) {
+        self.record_ns(stage, latency.as_nanos() as u64, slot, offset);
+    }
+
+    /// As [`ShardStats::record`], in nanoseconds.
+    #[inline]
+    pub(crate) fn record_ns(&mut self, stage: Stage, latency_ns: u64, slot: Option<u32>, offset: i64) {
+        self.stages[stage as usize].record(latency_ns, slot, offset);
+    }
+
+    /// Copies what was counted into this snapshot's memory; its lanes are the caller's to fill in.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.shard = other.shard;
+        for (ours, theirs) in self.stages.iter_mut().zip(&other.stages) {
+            ours.copy_from(theirs);
+        }
+        self.counters = other.counters;
+    }
 }
 
 /// A shard's running counts.

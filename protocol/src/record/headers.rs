@@ -34,6 +34,16 @@ impl<'a> Headers<'a> {
         Self { rest: &[], left: 0 }
     }
 
+    /// The headers still to come as they lie in the record, and how many: to keep them beside the record's memory.
+    pub fn encoded(&self) -> (&'a [u8], u32) {
+        (self.rest, self.left)
+    }
+
+    /// The headers that [`Headers::encoded`] gave, in a copy or a kept slice of the same bytes.
+    pub fn from_encoded(bytes: &'a [u8], count: u32) -> Self {
+        Self { rest: bytes, left: count }
+    }
+
     /// Whether there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -1,0 +1,330 @@
+//! Batches and records as handlers see them: borrowed from the received frame, decoded while they are walked.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use millstream_protocol::record::{self, BatchBase, Headers, RecordCursor, RecordIter, RecordView};
+
+use super::OwnedRecord;
+use crate::link::Topic;
+use crate::memory::Frame;
+
+/// A validated and decompressed record batch whose records are handed out, in one dispatch or in several.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenBatch {
+    /// The memory that the records lie in: the response, or what was decompressed from it.
+    pub(crate) frame: Frame,
+    /// Where the uncompressed records lie in the frame.
+    pub(crate) records: Range<usize>,
+    /// What all records of the batch share.
+    pub(crate) base: BatchBase,
+    /// The next record to hand out, and how many are left.
+    pub(crate) cursor: RecordCursor,
+    /// The newest timestamp of the batch, milliseconds since the Unix epoch.
+    pub(crate) max_timestamp_ms: i64,
+    /// The offset after the batch, as its header says.
+    pub(crate) next_offset: i64,
+    /// The leader epoch that it was written under.
+    pub(crate) leader_epoch: i32,
+    /// When its response was complete.
+    pub(crate) arrived: Instant,
+    /// Bytes of the batch on the wire.
+    pub(crate) wire_bytes: usize,
+}
+
+/// What one dispatch hands out of one record batch.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// The batch, with its cursor where this dispatch begins.
+    pub(crate) batch: OpenBatch,
+    /// How many records of it belong to this dispatch.
+    pub(crate) count: u32,
+}
+
+impl Segment {
+    fn records(&self) -> RecordIter<'_> {
+        let bytes = &self.batch.frame.as_slice()[self.batch.records.clone()];
+        record::Records::with_base(bytes, self.batch.base).resume(self.batch.cursor)
+    }
+
+    /// Whether the dispatch takes the batch to its end.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.count == self.batch.cursor.remaining()
+    }
+}
+
+/// The first record that could not be decoded: nothing from there on is handed out.
+#[derive(Clone, Debug)]
+pub(crate) struct Poison {
+    /// Everything below this offset was decoded.
+    pub(crate) offset: i64,
+    /// What is wrong with it.
+    pub(crate) reason: String,
+}
+
+/// How far the segments of a dispatch were walked and found right.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Walked {
+    /// Segments walked to their end.
+    pub(crate) segments: usize,
+    /// Where the last of them ended.
+    pub(crate) cursor: Option<RecordCursor>,
+    /// The offset after the last record walked.
+    pub(crate) next_offset: i64,
+    /// Records in those segments at or after the position.
+    pub(crate) records: u64,
+}
+
+/// The records of one partition that are ready in one dispatch, in offset order.
+///
+/// They are decoded while they are walked, straight from the received bytes. A batch may span several record batches
+/// of the log, or be a part of one. Walking it again starts over.
+pub struct Batch<'a> {
+    topic: &'a Arc<Topic>,
+    partition: i32,
+    from_offset: i64,
+    position: i64,
+    segments: &'a [Segment],
+    walked: Cell<Walked>,
+    poison: RefCell<Option<Poison>>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(
+        topic: &'a Arc<Topic>,
+        partition: i32,
+        from_offset: i64,
+        position: i64,
+        segments: &'a [Segment],
+    ) -> Self {
+        let walked = Cell::new(Walked { next_offset: position, ..Walked::default() });
+        Self { topic, partition, from_offset, position, segments, walked, poison: RefCell::new(None) }
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &str {
+        &self.topic.name
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.partition
+    }
+
+    /// Walks the records, in offset order. Each borrows from the received bytes; see [`Record::retain`] to keep one.
+    ///
+    /// Ends early at a record that is malformed: the records before it can be handled, and the partition fails there
+    /// whatever the handler returns.
+    #[inline]
+    pub fn records(&self) -> Records<'_> {
+        self.records_from(Walked { next_offset: self.position, ..Walked::default() })
+    }
+
+    fn records_from(&self, from: Walked) -> Records<'_> {
+        Records {
+            batch: self,
+            segment: from.segments,
+            iter: None,
+            left: 0,
+            passed: 0,
+            records: from.records,
+            next_offset: from.next_offset,
+        }
+    }
+
+    /// Walks whatever the handler left unwalked, so that the watermark never passes a record that nobody could read.
+    /// Returns what was walked in all and the first malformed record, if any.
+    pub(crate) fn finish(self) -> (Walked, Option<Poison>) {
+        if self.walked.get().segments < self.segments.len() && self.poison.borrow().is_none() {
+            self.records_from(self.walked.get()).for_each(drop);
+        }
+        (self.walked.get(), self.poison.into_inner())
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition)
+            .field("record_batches", &self.segments.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'b> IntoIterator for &'b Batch<'_> {
+    type Item = Record<'b>;
+    type IntoIter = Records<'b>;
+
+    fn into_iter(self) -> Records<'b> {
+        self.records()
+    }
+}
+
+/// Walks the records of a [`Batch`].
+#[derive(Debug)]
+pub struct Records<'b> {
+    batch: &'b Batch<'b>,
+    /// Segments opened so far; the last of them is being walked.
+    segment: usize,
+    iter: Option<RecordIter<'b>>,
+    /// Records of the open segment that are still to come.
+    left: u32,
+    /// Records of the open segment that lay below the position.
+    passed: u64,
+    /// Records at or above the position in the segments before the open one.
+    records: u64,
+    next_offset: i64,
+}
+
+impl<'b> Iterator for Records<'b> {
+    type Item = Record<'b>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Record<'b>> {
+        loop {
+            if self.left == 0 && !self.next_segment() {
+                return None;
+            }
+            match self.iter.as_mut()?.next() {
+                Some(Ok(view)) => {
+                    self.left -= 1;
+                    self.next_offset = view.offset + 1;
+                    if view.offset >= self.batch.from_offset {
+                        return Some(Record { view, batch: self.batch, segment: self.segment - 1 });
+                    }
+                    self.passed += 1;
+                }
+                ended => {
+                    self.poison(ended.and_then(Result::err));
+                    return None;
+                }
+            }
+        }
+    }
+}
+
+impl Records<'_> {
+    /// Closes the walked segment and opens the next that has records; `false` when there is none, or when what was
+    /// walked turns out malformed at its very end.
+    #[cold]
+    fn next_segment(&mut self) -> bool {
+        while self.left == 0 {
+            if let Some(mut iter) = self.iter.take() {
+                let cursor = iter.cursor();
+                let segment = &self.batch.segments[self.segment - 1];
+                if segment.is_whole()
+                    && let Some(ended) = iter.next()
+                {
+                    self.poison(ended.err());
+                    return false;
+                }
+                self.close_segment(u64::from(segment.count), cursor);
+            }
+            let Some(segment) = self.batch.segments.get(self.segment) else { return false };
+            self.segment += 1;
+            self.iter = Some(segment.records());
+            self.left = segment.count;
+            self.passed = 0;
+        }
+        true
+    }
+
+    /// Notes how far the batch is walked.
+    fn close_segment(&mut self, count: u64, cursor: RecordCursor) {
+        self.records += count - self.passed;
+        if self.segment > self.batch.walked.get().segments {
+            self.batch.walked.set(Walked {
+                segments: self.segment,
+                cursor: Some(cursor),
+                next_offset: self.next_offset,
+                records: self.records,
+            });
+        }
+    }
+
+    /// The next record cannot be read: the batch ends here, now and whenever it is walked again.
+    #[cold]
+    fn poison(&mut self, error: Option<record::RecordError>) {
+        let reason =
+            error.map_or_else(|| "its records end before its record count".to_owned(), |e| e.to_string());
+        let offset = self.next_offset;
+        self.batch.poison.borrow_mut().get_or_insert(Poison { offset, reason });
+        self.iter = None;
+        self.left = 0;
+        self.segment = self.batch.segments.len();
+    }
+}
+
+/// One record, borrowed from the received bytes for as long as its batch is handled.
+#[derive(Clone, Copy)]
+pub struct Record<'b> {
+    view: RecordView<'b>,
+    batch: &'b Batch<'b>,
+    segment: usize,
+}
+
+impl<'b> Record<'b> {
+    /// The record's offset in its partition.
+    #[inline]
+    pub fn offset(&self) -> i64 {
+        self.view.offset
+    }
+
+    /// Milliseconds since the Unix epoch: the producer's time, or the broker's when the topic says `LogAppendTime`.
+    #[inline]
+    pub fn timestamp_ms(&self) -> i64 {
+        self.view.timestamp
+    }
+
+    /// The key's bytes; `None` when the record has no key.
+    #[inline]
+    pub fn key(&self) -> Option<&'b [u8]> {
+        self.view.key
+    }
+
+    /// The value's bytes; `None` for a tombstone.
+    #[inline]
+    pub fn value(&self) -> Option<&'b [u8]> {
+        self.view.value
+    }
+
+    /// The headers in the order of the record; keys may repeat and need not be UTF-8.
+    #[inline]
+    pub fn headers(&self) -> Headers<'b> {
+        self.view.headers
+    }
+
+    /// The topic's name.
+    pub fn topic(&self) -> &'b str {
+        &self.batch.topic.name
+    }
+
+    /// The partition's index.
+    pub fn partition(&self) -> i32 {
+        self.batch.partition
+    }
+
+    /// An owned handle without a copy, for any thread. It keeps the frame that the record lies in (often megabytes)
+    /// out of the shard's memory until it is dropped, so hold it for a short time, or [`detach`](OwnedRecord::detach) it.
+    pub fn retain(&self) -> OwnedRecord {
+        let segment = &self.batch.segments[self.segment];
+        OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, &segment.batch.frame)
+    }
+}
+
+impl fmt::Debug for Record<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Record")
+            .field("topic", &self.topic())
+            .field("partition", &self.partition())
+            .field("offset", &self.offset())
+            .field("timestamp_ms", &self.timestamp_ms())
+            .field("key_bytes", &self.key().map(<[u8]>::len))
+            .field("value_bytes", &self.value().map(<[u8]>::len))
+            .finish()
+    }
+}

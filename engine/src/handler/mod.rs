@@ -1,0 +1,82 @@
+//! What user code implements and is called with: handlers, the factory that makes one per partition, batches and
+//! their records.
+
+mod batch;
+mod context;
+mod erased;
+mod owned;
+
+pub use batch::{Batch, Record, Records};
+pub use context::{Context, Lane};
+pub use millstream_protocol::record::{Header, Headers};
+pub use owned::OwnedRecord;
+
+pub(crate) use batch::{OpenBatch, Poison, Segment, Walked};
+pub(crate) use context::ContextState;
+pub(crate) use erased::{ErasedHandler, HandlerFactory, erase_factory};
+
+use std::time::Instant;
+
+use crate::error::BoxError;
+
+/// Handles the records of one partition, in order, on the core that owns it.
+///
+/// There is one instance per partition, made on its core by the factory given to
+/// [`EngineBuilder::start`](crate::EngineBuilder), so state needs no lock and need not be `Send`.
+///
+/// # Delivery
+///
+/// At least once: an offset is committed only after `on_batch` returned for it, or after [`Context::done`] named it.
+/// When `on_batch` fails, or panics, the partition stands still at its first record not named by `done`.
+///
+/// ```
+/// use millstream::{Batch, Context, Handler, Outcome};
+///
+/// struct Count(u64);
+///
+/// impl Handler for Count {
+///     type Error = std::convert::Infallible;
+///
+///     fn on_batch(&mut self, batch: &Batch<'_>, _cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+///         self.0 += batch.records().filter(|record| record.value().is_some()).count() as u64;
+///         Ok(Outcome::Done)
+///     }
+/// }
+/// ```
+pub trait Handler {
+    /// What can go wrong in the handler.
+    type Error: Into<BoxError>;
+
+    /// Handles the next records of the partition: at most `max.poll.records`, within `max.poll.bytes`.
+    ///
+    /// It runs on the shard's thread and holds its core: nothing else of that core goes on meanwhile, so it must not
+    /// block, and its longest run is bounded by `max.poll.interval.ms`.
+    ///
+    /// # Errors
+    ///
+    /// An error fails the partition at the first record not named by [`Context::done`].
+    fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Self::Error>;
+
+    /// The partition is about to be given up in order (rebalance, unassignment, shutdown). What is done by then will
+    /// be committed; `deadline` is when the engine stops waiting.
+    fn on_revoked(&mut self, deadline: Instant) {
+        let _ = deadline;
+    }
+
+    /// The partition was taken away: another member may own it already, and nothing can be committed any more.
+    fn on_lost(&mut self) {}
+
+    /// The last call, after `on_revoked`, `on_lost` or a failure; the handler is dropped next.
+    fn on_closed(&mut self) {}
+}
+
+/// What a handler made of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// Every record of the batch is handled.
+    Done,
+    /// Every record of the batch is handled, and the engine is to stop in order: partitions are closed, what is done
+    /// is committed, the group is left.
+    Stop,
+}

@@ -1,0 +1,69 @@
+//! What a shard is doing right now, for the control plane to see while user code holds the shard's thread.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::link::LaneId;
+
+/// Written by the shard around each call of a handler, read by the control plane: a batch that lacks its outcome for
+/// longer than `max.poll.interval.ms` costs the member its place.
+#[derive(Debug)]
+pub(crate) struct Pulse {
+    epoch: Instant,
+    /// Nanoseconds from `epoch` to the beginning of the running dispatch plus one, 0 while none runs.
+    since_ns: AtomicU64,
+    /// Slot (upper half) and opening (lower half) of the dispatched lane.
+    lane: AtomicU64,
+}
+
+impl Pulse {
+    /// A pulse that counts from `epoch`.
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self { epoch, since_ns: AtomicU64::new(0), lane: AtomicU64::new(0) }
+    }
+
+    /// A batch of `lane` goes to its handler.
+    #[inline]
+    pub(crate) fn begin(&self, lane: LaneId, now: Instant) {
+        self.lane.store(u64::from(lane.slot) << 32 | u64::from(lane.opening), Ordering::Relaxed);
+        let since = now.saturating_duration_since(self.epoch).as_nanos() as u64;
+        // Release: whoever sees this dispatch sees its lane, too.
+        self.since_ns.store(since + 1, Ordering::Release);
+    }
+
+    /// The handler returned.
+    #[inline]
+    pub(crate) fn end(&self) {
+        self.since_ns.store(0, Ordering::Release);
+    }
+
+    /// The lane whose batch has been with its handler for `limit` or longer.
+    pub(crate) fn overdue(&self, limit: Duration, now: Instant) -> Option<LaneId> {
+        let since = self.since_ns.load(Ordering::Acquire).checked_sub(1)?;
+        let running = now.saturating_duration_since(self.epoch + Duration::from_nanos(since));
+        if running < limit {
+            return None;
+        }
+        let lane = self.lane.load(Ordering::Relaxed);
+        Some(LaneId { slot: (lane >> 32) as u32, opening: lane as u32 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_overdue_once_its_limit_is_reached_and_until_its_handler_returns() {
+        let start = Instant::now();
+        let pulse = Pulse::new(start);
+        let lane = LaneId { slot: 7, opening: 3 };
+        let limit = Duration::from_secs(1);
+        assert_eq!(pulse.overdue(limit, start + limit * 9), None);
+        pulse.begin(lane, start);
+        assert_eq!(pulse.overdue(limit, start + limit / 2), None);
+        assert_eq!(pulse.overdue(limit, start + limit), Some(lane));
+        pulse.end();
+        assert_eq!(pulse.overdue(limit, start + limit * 2), None);
+    }
+}

@@ -1,0 +1,62 @@
+//! A broker as one shard sees it: two routes, the fetch session, and the lanes that it leads.
+
+use std::time::Instant;
+
+use millstream_protocol::fetch::request::FetchPartition;
+use millstream_protocol::fetch::session::FetchSession;
+
+use super::route::{Route, RouteKind};
+use crate::link::BrokerEndpoint;
+
+/// Everything that a shard keeps of one broker.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    pub(crate) endpoint: BrokerEndpoint,
+    pub(crate) session: FetchSession,
+    pub(crate) session_route: Route,
+    pub(crate) sessionless_route: Route,
+    /// Slots of the lanes that this broker leads.
+    pub(crate) lanes: Vec<u32>,
+    /// Slots of lanes that may have become fetchable or stopped being it since the last Fetch was built; each once.
+    pub(crate) touched: Vec<u32>,
+    /// What the sessionless Fetch on its way asked for, in its order.
+    pub(crate) sessionless: Vec<(u32, FetchPartition)>,
+    /// Sessions lost in a row.
+    pub(crate) session_failures: u32,
+    /// Whether the last answer held data: then the next is likely due at once.
+    pub(crate) answers_with_data: bool,
+    /// When lanes that wait beside a Fetch whose answer is due run out of patience.
+    pub(crate) look_again_at: Option<Instant>,
+}
+
+impl Broker {
+    /// A broker without connections.
+    pub(crate) fn new(endpoint: BrokerEndpoint) -> Self {
+        Self {
+            endpoint,
+            session: FetchSession::new(),
+            session_route: Route::new(),
+            sessionless_route: Route::new(),
+            lanes: Vec::new(),
+            touched: Vec::new(),
+            sessionless: Vec::new(),
+            session_failures: 0,
+            answers_with_data: true,
+            look_again_at: None,
+        }
+    }
+
+    /// One of the routes.
+    pub(crate) fn route(&mut self, kind: RouteKind) -> &mut Route {
+        match kind {
+            RouteKind::Session => &mut self.session_route,
+            RouteKind::Sessionless => &mut self.sessionless_route,
+        }
+    }
+
+    /// When this broker wants to be looked at again.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let session = if self.lanes.is_empty() { None } else { self.session_route.deadline() };
+        [session, self.sessionless_route.deadline(), self.look_again_at].into_iter().flatten().min()
+    }
+}

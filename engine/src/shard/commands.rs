@@ -1,0 +1,193 @@
+//! What the control plane orders: lanes opened, closed, paused, sought; brokers and leaders.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Shard;
+use super::broker::Broker;
+use super::lane::Lane;
+use super::route::RouteKind;
+use crate::handler;
+use crate::link::{BrokerEndpoint, CloseReason, Command, Event, LaneId, Leader, OpenLane};
+use crate::stats::ShardStats;
+
+/// How long the brokers may take to answer that a fetch session is closed, when a shard ends.
+const END_PATIENCE: Duration = Duration::from_millis(200);
+
+impl Shard {
+    /// Carries out a command. Words about an earlier opening of a slot are dropped.
+    pub(crate) fn on_command(&mut self, command: Command, now: Instant) {
+        match command {
+            Command::Brokers(brokers) => self.set_brokers(&brokers, now),
+            Command::Open(open) => self.open(open),
+            Command::Leader { lane, leader } => {
+                self.with_lane(lane, |shard, lane| shard.set_leader(lane, leader))
+            }
+            Command::Close { lane, reason, deadline } => self.close(lane, reason, deadline),
+            Command::Pause(lane) => self.with_lane(lane, |shard, lane| {
+                lane.paused = true;
+                shard.touch(lane);
+            }),
+            Command::Resume(lane) => self.with_lane(lane, |shard, lane| {
+                lane.paused = false;
+                shard.touch(lane);
+                if lane.is_dispatchable() {
+                    shard.list_ready(lane);
+                }
+            }),
+            Command::Seek { lane, seek, offset, leader_epoch } => self.with_lane(lane, |shard, lane| {
+                if lane.handler.is_some() {
+                    lane.seek(seek, offset, leader_epoch);
+                    shard.touch(lane);
+                }
+            }),
+            Command::Stats(snapshot) => self.fill_snapshot(snapshot),
+            Command::End => self.end(now),
+        }
+    }
+
+    fn with_lane(&mut self, id: LaneId, change: impl FnOnce(&mut Self, &mut Lane)) {
+        let Some(mut lane) = self.lanes.take(id.slot) else { return };
+        if lane.id == id {
+            change(self, &mut lane);
+        }
+        self.lanes.put_back(lane);
+    }
+
+    fn open(&mut self, open: OpenLane) {
+        let slot = open.lane.slot;
+        let told = handler::Lane {
+            topic: open.topic.clone(),
+            partition: open.partition,
+            shard: self.index,
+            start_offset: open.start_offset,
+        };
+        let leader = open.leader;
+        self.lanes.open(Lane::new(open));
+        let Some(mut lane) = self.lanes.take(slot) else { return };
+        match (self.factory)(&told) {
+            Ok(handler) => {
+                lane.handler = Some(handler);
+                self.set_leader(&mut lane, leader);
+            }
+            Err(cause) => self.fail(&mut lane, cause),
+        }
+        self.lanes.put_back(lane);
+    }
+
+    fn set_leader(&mut self, lane: &mut Lane, leader: Option<Leader>) {
+        let slot = lane.id.slot;
+        let former = lane.leader.map(|leader| leader.broker);
+        if former != leader.map(|leader| leader.broker)
+            && let Some(index) = former.and_then(|id| self.broker_index(id))
+        {
+            self.leave_broker(index, slot);
+            // What the former leader still sends is of an older fetch generation.
+            lane.carried = None;
+            lane.is_touched = false;
+            lane.is_listed = false;
+        }
+        lane.leader = leader;
+        lane.leader_wanted = leader.is_none();
+        if let Some(leader) = leader {
+            let index = self.broker_entry(leader.broker);
+            if !lane.is_listed {
+                lane.is_listed = true;
+                self.brokers[index].lanes.push(slot);
+            }
+        }
+        self.touch(lane);
+    }
+
+    /// Takes a slot off a broker's lists.
+    fn leave_broker(&mut self, index: usize, slot: u32) {
+        let broker = &mut self.brokers[index];
+        broker.lanes.retain(|other| *other != slot);
+        broker.touched.retain(|other| *other != slot);
+        broker.session.forget(slot);
+    }
+
+    /// Closes a lane: no record of it is dispatched after this. Its handler gets its last words, its final progress
+    /// goes out with the event.
+    fn close(&mut self, id: LaneId, reason: CloseReason, deadline: Instant) {
+        if self.lanes.peek(id.slot).is_none_or(|lane| lane.id != id) {
+            return;
+        }
+        let Some(mut lane) = self.lanes.take(id.slot) else { return };
+        if let Some(index) = lane.leader.and_then(|leader| self.broker_index(leader.broker)) {
+            self.leave_broker(index, id.slot);
+        }
+        for list in [&mut self.starved, &mut self.retries, &mut self.unmarked] {
+            list.retain(|slot| *slot != id.slot);
+        }
+        self.ready.retain(|slot| *slot != id.slot);
+        if let Some(mut handler) = lane.handler.take() {
+            let words = match reason {
+                CloseReason::Revoked => handler.on_revoked(deadline),
+                CloseReason::Lost => handler.on_lost(),
+            };
+            if let Err(cause) = words.and_then(|()| handler.on_closed()) {
+                tracing::error!(error = %lane.error(cause), "a handler panicked while its lane was closed");
+            }
+        }
+        let mark = (reason == CloseReason::Revoked).then(|| lane.final_mark()).flatten();
+        self.events.push_back(Event::Closed { lane: id, mark });
+    }
+
+    fn set_brokers(&mut self, endpoints: &Arc<[BrokerEndpoint]>, now: Instant) {
+        for endpoint in endpoints.iter() {
+            let index = self.broker_entry(endpoint.id);
+            let broker = &mut self.brokers[index];
+            if broker.endpoint.addresses != endpoint.addresses {
+                // Whatever keeps it from being reached may be over at the new address.
+                broker.session_route.retry_at = None;
+                broker.sessionless_route.retry_at = None;
+            }
+            broker.endpoint = endpoint.clone();
+        }
+        let is_gone = |broker: &Broker| {
+            broker.lanes.is_empty() && !endpoints.iter().any(|endpoint| endpoint.id == broker.endpoint.id)
+        };
+        // Routes refer to brokers by index, so entries stay; a broker that left the cluster just holds no connection.
+        for index in 0..self.brokers.len() {
+            if is_gone(&self.brokers[index]) {
+                self.close_route(index, RouteKind::Session);
+                self.close_route(index, RouteKind::Sessionless);
+            }
+        }
+        self.turn(now);
+    }
+
+    fn fill_snapshot(&mut self, mut snapshot: Box<ShardStats>) {
+        let memory = self.pool.stats();
+        self.stats.counters.memory_used_bytes = (memory.in_use + memory.reserved) as u64;
+        self.stats.counters.memory_retained_bytes = memory.retained as u64;
+        snapshot.copy_from(&self.stats);
+        snapshot.lanes.clear();
+        snapshot.lanes.extend(self.lanes.iter().map(Lane::stats));
+        self.events.push_back(Event::Stats(snapshot));
+    }
+
+    /// Closes sessions and connections. Lanes that are still open are dropped with their unmarked progress.
+    fn end(&mut self, now: Instant) {
+        for index in 0..self.brokers.len() {
+            self.close_route(index, RouteKind::Sessionless);
+            if !self.close_session(index, now) {
+                self.close_route(index, RouteKind::Session);
+            }
+        }
+        self.ending_until = Some(now + END_PATIENCE);
+        self.finish_end(now);
+    }
+
+    /// Ends once the brokers have answered that the sessions are closed, or have had their time.
+    pub(crate) fn finish_end(&mut self, now: Instant) {
+        let Some(until) = self.ending_until else { return };
+        if self.connections.is_empty() || until <= now {
+            for index in 0..self.brokers.len() {
+                self.close_route(index, RouteKind::Session);
+            }
+            self.is_ended = true;
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Dispatch: the ready records of one lane to its handler, and what its outcome means for the watermark.
+
+use std::time::Instant;
+
+use super::Shard;
+use super::clock::Clock;
+use super::decode::DecodeFailure;
+use super::lane::{Lane, LaneState};
+use crate::error::LaneErrorCause;
+use crate::handler::{Batch, Context, ContextState, OpenBatch, Outcome, Poison, Segment, Walked};
+use crate::link::Event;
+use crate::stats::Stage;
+
+/// A batch whose CRC is wrong is fetched anew this many times before its lane fails.
+const CRC_REFETCHES_MAX: u32 = 3;
+/// Record batches that one dispatch spans at most.
+pub(crate) const SEGMENTS_MAX: usize = 256;
+
+impl Shard {
+    /// Dispatches one batch of the next ready lane. Returns `false` when no lane is ready.
+    pub(crate) fn dispatch(&mut self, clock: &dyn Clock) -> bool {
+        let Some(slot) = self.ready.pop_front() else { return false };
+        let Some(mut lane) = self.lanes.take(slot) else { return true };
+        lane.is_ready = false;
+        if lane.is_dispatchable() {
+            self.dispatch_lane(&mut lane, clock);
+            self.after_dispatch(&mut lane);
+        }
+        self.lanes.put_back(lane);
+        true
+    }
+
+    fn dispatch_lane(&mut self, lane: &mut Lane, clock: &dyn Clock) {
+        let mut segments = std::mem::take(&mut self.segments);
+        let started = clock.now();
+        let (gathered, failure) = self.gather(lane, &mut segments, started, clock);
+        if segments.is_empty() {
+            if let Some(failure) = failure {
+                self.on_decode_failure(lane, failure);
+            }
+        } else {
+            self.hand_over(lane, &mut segments, gathered, clock);
+        }
+        segments.clear();
+        self.segments = segments;
+    }
+
+    /// Decodes what one dispatch may carry: at most `max.poll.records` and about `max.poll.bytes`, over several
+    /// record batches where they are small. Batches without records for the handler only move the watermark. Returns
+    /// when decoding ended, and what kept it from going on.
+    fn gather(
+        &mut self,
+        lane: &mut Lane,
+        segments: &mut Vec<Segment>,
+        mut stamp: Instant,
+        clock: &dyn Clock,
+    ) -> (Instant, Option<DecodeFailure>) {
+        let mut records_left = self.settings.poll_records_max;
+        let mut bytes_left = self.settings.poll_bytes_max;
+        while records_left > 0 && bytes_left > 0 && segments.len() < SEGMENTS_MAX {
+            let open = match lane.head.take() {
+                Some(head) => head,
+                None => {
+                    let Some(pending) = lane.queue.front() else { break };
+                    if !pending.deliver {
+                        if !segments.is_empty() {
+                            break;
+                        }
+                        lane.advance_watermark(pending.next_offset, pending.leader_epoch);
+                        lane.drop_front();
+                        continue;
+                    }
+                    let opened = self.decoder.open(pending, &self.pool);
+                    let decoded = clock.now();
+                    self.stats.record(Stage::Decode, decoded - stamp, Some(lane.id.slot), lane.position);
+                    stamp = decoded;
+                    match opened {
+                        Ok(open) => {
+                            lane.drop_front();
+                            open
+                        }
+                        Err(failure) => return (stamp, Some(failure)),
+                    }
+                }
+            };
+            let count = open.cursor.remaining().min(records_left);
+            records_left -= count;
+            bytes_left = bytes_left.saturating_sub(open.wire_bytes);
+            segments.push(Segment { batch: open, count });
+        }
+        (stamp, None)
+    }
+
+    /// Calls the handler and moves the watermark by what came of it.
+    fn hand_over(
+        &mut self,
+        lane: &mut Lane,
+        segments: &mut Vec<Segment>,
+        started: Instant,
+        clock: &dyn Clock,
+    ) {
+        let Some(handler) = lane.handler.as_mut() else { return };
+        let arrived = segments[0].batch.arrived;
+        self.stats.record(
+            Stage::Queue,
+            started.saturating_duration_since(arrived),
+            Some(lane.id.slot),
+            lane.position,
+        );
+
+        let mut state = ContextState { done_below: lane.position, commit: false };
+        let batch = Batch::new(&lane.topic, lane.partition, lane.from_offset, lane.position, segments);
+        self.pulse.begin(lane.id, started);
+        let outcome = handler.on_batch(&batch, &mut Context::new(&mut state, lane.id));
+        let (walked, poison) = batch.finish();
+        self.pulse.end();
+
+        let ended = clock.now();
+        self.stats.record(Stage::Handle, ended - started, Some(lane.id.slot), lane.position);
+        self.record_end_to_end(lane, segments, ended, clock);
+        self.stats.counters.dispatches += 1;
+        if state.commit {
+            self.events.push_back(Event::CommitRequested);
+        }
+        match outcome {
+            Ok(outcome) => {
+                self.on_handled(lane, segments, walked, poison);
+                if outcome == Outcome::Stop {
+                    self.events.push_back(Event::StopRequested);
+                }
+            }
+            Err(cause) => self.on_failed(lane, segments, state.done_below, poison, cause),
+        }
+    }
+
+    fn record_end_to_end(
+        &mut self,
+        lane: &mut Lane,
+        segments: &[Segment],
+        ended: Instant,
+        clock: &dyn Clock,
+    ) {
+        let newest = segments.iter().map(|segment| segment.batch.max_timestamp_ms).max().unwrap_or(-1);
+        if newest >= 0 {
+            lane.newest_timestamp_ms = newest;
+            let late_ms = clock.wall_ms(ended).saturating_sub(newest).max(0) as u64;
+            self.stats.record_ns(
+                Stage::EndToEnd,
+                late_ms.saturating_mul(1_000_000),
+                Some(lane.id.slot),
+                lane.position,
+            );
+        }
+    }
+
+    /// The handler took everything that could be read.
+    fn on_handled(
+        &mut self,
+        lane: &mut Lane,
+        segments: &mut Vec<Segment>,
+        walked: Walked,
+        poison: Option<Poison>,
+    ) {
+        lane.records += walked.records;
+        self.stats.counters.records += walked.records;
+        for segment in segments.iter() {
+            self.stats.counters.batch_bytes += segment.batch.wire_bytes as u64;
+        }
+        if let Some(poison) = poison {
+            let epoch = segments[0].batch.leader_epoch;
+            lane.advance_watermark(poison.offset, epoch);
+            self.fail(lane, LaneErrorCause::Malformed(poison.reason));
+            return;
+        }
+        let Some(last) = segments.pop() else { return };
+        match walked.cursor {
+            Some(cursor) if !last.is_whole() => {
+                lane.advance_watermark(walked.next_offset, last.batch.leader_epoch);
+                lane.head = Some(OpenBatch { cursor, wire_bytes: 0, ..last.batch });
+            }
+            _ => lane.advance_watermark(last.batch.next_offset, last.batch.leader_epoch),
+        }
+        lane.crc_refetches = 0;
+    }
+
+    /// The handler failed: what it named as done is done, the lane stands still at the first record that is not.
+    fn on_failed(
+        &mut self,
+        lane: &mut Lane,
+        segments: &[Segment],
+        done_below: i64,
+        poison: Option<Poison>,
+        cause: LaneErrorCause,
+    ) {
+        let Some(last) = segments.last() else { return };
+        let readable = poison.map_or(last.batch.next_offset, |poison| poison.offset);
+        lane.advance_watermark(done_below.min(readable), last.batch.leader_epoch);
+        self.fail(lane, cause);
+    }
+
+    fn on_decode_failure(&mut self, lane: &mut Lane, failure: DecodeFailure) {
+        match failure {
+            DecodeFailure::Crc => {
+                self.stats.counters.crc_failures += 1;
+                if lane.crc_refetches == CRC_REFETCHES_MAX {
+                    let what =
+                        format!("its CRC does not match, and did not after {CRC_REFETCHES_MAX} more fetches");
+                    return self.fail(lane, LaneErrorCause::Corrupt(what));
+                }
+                lane.crc_refetches += 1;
+                tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
+                    "a record batch's CRC does not match: fetching it again");
+                lane.restart_at(lane.position, lane.watermark_epoch);
+                self.touch(lane);
+            }
+            DecodeFailure::Malformed(what) => self.fail(lane, LaneErrorCause::Malformed(what)),
+            DecodeFailure::TooLarge(bytes) => self.fail(
+                lane,
+                LaneErrorCause::TooLarge(format!(
+                    "a batch decompresses to more than {bytes} bytes: raise decompressed.batch.max.bytes"
+                )),
+            ),
+            DecodeFailure::NoMemory => self.starved.push(lane.id.slot),
+        }
+    }
+
+    /// Stands a lane still and tells the control plane, which decides what follows.
+    pub(crate) fn fail(&mut self, lane: &mut Lane, cause: LaneErrorCause) {
+        lane.restart_at(lane.watermark, lane.watermark_epoch);
+        lane.state = LaneState::Failed;
+        self.touch(lane);
+        self.events.push_back(Event::Failed { lane: lane.id, error: lane.error(cause) });
+    }
+
+    /// Lists the lane again if it has more, lets it be fetched if it has room again, and notes its progress.
+    fn after_dispatch(&mut self, lane: &mut Lane) {
+        self.note_mark(lane);
+        if lane.is_dispatchable() && !self.starved.contains(&lane.id.slot) {
+            self.list_ready(lane);
+        } else {
+            self.report_end(lane);
+        }
+        if lane.carried.is_none() {
+            self.touch(lane);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! Fetching: which lanes the next Fetch carries, how much it may bring, and when it leaves.
+
+use std::time::{Duration, Instant};
+
+use millstream_protocol::fetch::request::{
+    FETCH_LAST_VERSION_WITH_NAMES, FetchOptions, FetchPartition, IsolationLevel, NO_TOPIC_ID, SessionFields,
+    encode_fetch,
+};
+
+use super::Shard;
+use super::lane::Lane;
+use super::route::{Fetching, RouteKind};
+use super::routes::TAG_FETCH;
+use super::settings::ShardSettings;
+use crate::memory::Reservation;
+use crate::net::{ConnId, Request};
+
+/// What a response takes beside its records: once, and per partition, bytes.
+const RESPONSE_OVERHEAD_BYTES: usize = 1024;
+const PARTITION_OVERHEAD_BYTES: usize = 128;
+/// A Fetch that could ask for less than this waits for memory, bytes.
+const FETCH_LEAST_BYTES: usize = 64 << 10;
+/// How long a sessionless Fetch may be parked. While it is, a lane that comes free waits for it, so it is short.
+const SESSIONLESS_WAIT_MAX: Duration = Duration::from_millis(50);
+/// Lanes in one sessionless Fetch.
+const SESSIONLESS_LANES_MAX: usize = 64;
+/// How long a lane that came free waits for a Fetch whose answer is due, before it is fetched beside it.
+const DUE_ANSWER_PATIENCE: Duration = Duration::from_millis(10);
+
+impl Shard {
+    /// Sends to one broker what can be sent now.
+    pub(crate) fn plan_fetches(&mut self, broker: usize, now: Instant) {
+        self.plan_session_fetch(broker, now);
+        self.plan_sessionless_fetch(broker, now);
+    }
+
+    /// The next Fetch of the session leaves as soon as the one before it is answered, whether or not its records are
+    /// handled, as long as there is memory for the answer.
+    fn plan_session_fetch(&mut self, index: usize, now: Instant) {
+        if !self.brokers[index].session_route.is_idle() {
+            return;
+        }
+        self.update_session(index, now);
+        let lanes = self.brokers[index].session.len();
+        if lanes == 0 {
+            return;
+        }
+        let Some((reservation, max_bytes)) = self.reserve(lanes, now) else { return };
+        let broker = &mut self.brokers[index];
+        let route = &mut broker.session_route;
+        let (Some(connection), Some(newest)) = (route.connection.as_mut(), route.fetch_version) else {
+            return;
+        };
+        let version = newest.min(broker.session.version_limit());
+        let options = options(&self.settings, self.settings.fetch_max_wait, max_bytes);
+        let mut buffer = connection.take_buffer();
+        let correlation_id = connection.next_correlation_id();
+        if let Err(error) = broker.session.build(version, &options, correlation_id, &mut buffer) {
+            return self.on_route_failed(index, RouteKind::Session, &error.to_string(), now);
+        }
+        let request = fetch_request(&self.settings, buffer, correlation_id);
+        if connection.send(request, now, &mut self.ops).is_err() {
+            return self.on_route_failed(index, RouteKind::Session, "it takes no more requests", now);
+        }
+        let expects_data = broker.answers_with_data;
+        route.fetching =
+            Some(Fetching { version, reservation: Some(reservation), expects_data, sent_at: now });
+        self.stats.counters.fetches += 1;
+    }
+
+    /// Brings the session up to date: lanes that became fetchable join it, those that may not be fetched now leave
+    /// it, because the broker would send them again and again otherwise.
+    fn update_session(&mut self, index: usize, now: Instant) {
+        let mut touched = std::mem::take(&mut self.brokers[index].touched);
+        let conn = self.brokers[index].session_route.conn();
+        touched.retain(|&slot| {
+            let Some(mut lane) = self.lanes.take(slot) else {
+                self.brokers[index].session.forget(slot);
+                return false;
+            };
+            let keep = self.update_session_lane(index, &mut lane, conn, now);
+            lane.is_touched = keep;
+            self.lanes.put_back(lane);
+            keep
+        });
+        debug_assert!(self.brokers[index].touched.is_empty());
+        self.brokers[index].touched = touched;
+    }
+
+    /// Returns whether the lane is still to be looked at, by the sessionless route.
+    fn update_session_lane(
+        &mut self,
+        index: usize,
+        lane: &mut Lane,
+        conn: Option<ConnId>,
+        now: Instant,
+    ) -> bool {
+        let broker = &mut self.brokers[index];
+        let slot = lane.id.slot;
+        let is_led_here = lane.leader.is_some_and(|leader| leader.broker == broker.endpoint.id);
+        let is_fetchable = is_led_here && lane.wants_fetch(self.settings.lane_share_bytes, now);
+        let is_elsewhere = lane.carried.is_some() && lane.carried != conn;
+        if is_fetchable && !lane.wants_alone && !is_elsewhere {
+            broker.session.set(slot, fetch_partition(lane, &self.settings));
+            lane.carried = conn;
+            return false;
+        }
+        broker.session.forget(slot);
+        if lane.carried == conn {
+            lane.carried = None;
+        }
+        is_fetchable && lane.wants_alone && lane.carried.is_none()
+    }
+
+    /// A lane that becomes fetchable while the session's Fetch is parked would wait for as long as that one does, so
+    /// it is fetched beside it, and joins the session afterwards. So is one whose next batch only comes whole when it
+    /// is asked for alone.
+    fn plan_sessionless_fetch(&mut self, index: usize, now: Instant) {
+        let broker = &mut self.brokers[index];
+        if broker.touched.is_empty() || broker.sessionless_route.fetching.is_some() {
+            return;
+        }
+        let due_at = broker
+            .session_route
+            .fetching
+            .as_ref()
+            .filter(|fetching| fetching.expects_data)
+            .map(|fetching| fetching.sent_at + DUE_ANSWER_PATIENCE);
+        let is_parked = broker.session_route.fetching.is_some() && due_at.is_none_or(|at| at <= now);
+        broker.look_again_at = due_at.filter(|at| *at > now);
+        let Some(slots) = self.sessionless_slots(index, is_parked, now) else { return };
+        if !self.open_route(index, RouteKind::Sessionless, now) {
+            return;
+        }
+        let Some((reservation, max_bytes)) = self.reserve(slots.len(), now) else { return };
+        self.send_sessionless(index, slots, reservation, max_bytes, now);
+    }
+
+    /// Which lanes a sessionless Fetch should carry: one that must be alone, or all that wait beside a parked Fetch.
+    fn sessionless_slots(&mut self, index: usize, is_parked: bool, now: Instant) -> Option<Vec<u32>> {
+        let broker = &self.brokers[index];
+        let waiting = |slot: &u32| {
+            self.lanes.peek(*slot).filter(|lane| {
+                lane.carried.is_none()
+                    && lane.wants_fetch(self.settings.lane_share_bytes, now)
+                    && lane.leader.is_some_and(|leader| leader.broker == broker.endpoint.id)
+            })
+        };
+        if let Some(alone) =
+            broker.touched.iter().find(|slot| waiting(slot).is_some_and(|lane| lane.wants_alone))
+        {
+            return Some(vec![*alone]);
+        }
+        if !is_parked {
+            return None;
+        }
+        let slots: Vec<u32> = broker
+            .touched
+            .iter()
+            .copied()
+            .filter(|slot| waiting(slot).is_some())
+            .take(SESSIONLESS_LANES_MAX)
+            .collect();
+        (!slots.is_empty()).then_some(slots)
+    }
+
+    fn send_sessionless(
+        &mut self,
+        index: usize,
+        slots: Vec<u32>,
+        reservation: Reservation,
+        max_bytes: usize,
+        now: Instant,
+    ) {
+        let broker = &mut self.brokers[index];
+        let route = &mut broker.sessionless_route;
+        let (Some(connection), Some(newest)) = (route.connection.as_mut(), route.fetch_version) else {
+            return;
+        };
+        let conn = connection.id();
+        broker.sessionless.clear();
+        let mut version = newest;
+        for &slot in &slots {
+            let Some(lane) = self.lanes.peek_mut(slot) else { continue };
+            lane.carried = Some(conn);
+            lane.is_touched = false;
+            if lane.topic.id == NO_TOPIC_ID {
+                version = version.min(FETCH_LAST_VERSION_WITH_NAMES);
+            }
+            broker.sessionless.push((slot, fetch_partition(lane, &self.settings)));
+        }
+        broker.touched.retain(|slot| !slots.contains(slot));
+        let options =
+            options(&self.settings, self.settings.fetch_max_wait.min(SESSIONLESS_WAIT_MAX), max_bytes);
+        let mut buffer = connection.take_buffer();
+        let correlation_id = connection.next_correlation_id();
+        let partitions = broker.sessionless.iter().map(|(_, partition)| partition);
+        let session = SessionFields::SESSIONLESS;
+        let encoded = encode_fetch(
+            version,
+            correlation_id,
+            &options,
+            session,
+            partitions,
+            std::iter::empty(),
+            &mut buffer,
+        );
+        if let Err(error) = encoded {
+            return self.on_route_failed(index, RouteKind::Sessionless, &error.to_string(), now);
+        }
+        let request = fetch_request(&self.settings, buffer, correlation_id);
+        if connection.send(request, now, &mut self.ops).is_err() {
+            return self.on_route_failed(index, RouteKind::Sessionless, "it takes no more requests", now);
+        }
+        route.fetching =
+            Some(Fetching { version, reservation: Some(reservation), expects_data: false, sent_at: now });
+        self.stats.counters.fetches += 1;
+        self.stats.counters.sessionless_fetches += 1;
+    }
+
+    /// Sets memory aside for an answer about `lanes` partitions, and says how much the Fetch may ask for. Each broker
+    /// may ask for a part of the share small enough that all of them can have one answer in work and one on its way.
+    fn reserve(&mut self, lanes: usize, now: Instant) -> Option<(Reservation, usize)> {
+        let overhead = RESPONSE_OVERHEAD_BYTES + lanes * PARTITION_OVERHEAD_BYTES;
+        let wanted =
+            lanes.saturating_mul(self.settings.partition_fetch_max_bytes).min(self.settings.fetch_max_bytes);
+        let leaders = self.brokers.iter().filter(|broker| !broker.lanes.is_empty()).count().max(1);
+        let fair = self.settings.fetch_share_bytes / (2 * leaders);
+        let bytes = wanted.saturating_add(overhead).min(fair).min(self.pool.free_bytes());
+        let max_bytes = bytes.saturating_sub(overhead);
+        let reservation =
+            if max_bytes < FETCH_LEAST_BYTES.min(wanted) { None } else { self.pool.reserve(bytes) };
+        match reservation {
+            Some(_) => self.pressure.eased(),
+            None => self.pressure.felt(now),
+        }
+        reservation.map(|reservation| (reservation, max_bytes))
+    }
+}
+
+fn fetch_partition(lane: &Lane, settings: &ShardSettings) -> FetchPartition {
+    FetchPartition {
+        topic: lane.topic.name.clone(),
+        topic_id: lane.topic.id,
+        partition: lane.partition,
+        current_leader_epoch: lane.leader.map_or(-1, |leader| leader.epoch),
+        fetch_offset: lane.fetch_offset,
+        // Consumers leave it out, as Java's does: truncation is found by OffsetForLeaderEpoch.
+        last_fetched_epoch: -1,
+        log_start_offset: -1,
+        max_bytes: i32::try_from(settings.partition_fetch_max_bytes).unwrap_or(i32::MAX),
+    }
+}
+
+fn fetch_request(settings: &ShardSettings, bytes: Vec<u8>, correlation_id: i32) -> Request {
+    let timeout = settings.request_timeout + settings.fetch_max_wait;
+    Request { bytes, correlation_id, tag: TAG_FETCH, timeout }
+}
+
+pub(super) fn options(settings: &ShardSettings, max_wait: Duration, max_bytes: usize) -> FetchOptions<'_> {
+    FetchOptions {
+        max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
+        min_bytes: i32::try_from(settings.fetch_min_bytes).unwrap_or(i32::MAX),
+        max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
+        isolation: match settings.read_committed {
+            true => IsolationLevel::ReadCommitted,
+            false => IsolationLevel::ReadUncommitted,
+        },
+        client_id: &settings.client_id,
+        rack: &settings.client_rack,
+    }
+}

@@ -1,0 +1,275 @@
+//! A shard's core: what one core of the host does with the partitions that it owns. Sans-IO: completions, commands and
+//! time come in, operations and events go out, and user code is called when the driver says so.
+//!
+//! The files read in the order that a byte travels: [`routes`] keeps connections up, [`fetch`] asks, [`receive`] walks
+//! the answer and queues its batches on their [`lane`]s, [`decode`] opens them, [`dispatch`] hands them to handlers
+//! and moves watermarks.
+
+mod backoff;
+mod broker;
+mod clock;
+mod commands;
+mod decode;
+mod dispatch;
+mod fetch;
+mod lane;
+mod lanes;
+mod pressure;
+mod receive;
+mod route;
+mod routes;
+mod settings;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millstream_protocol::record::AbortedFilter;
+
+pub(crate) use backoff::backoff;
+pub(crate) use clock::{Clock, HostClock};
+pub(crate) use settings::ShardSettings;
+
+use crate::handler::{HandlerFactory, Segment};
+use crate::link::{BrokerEndpoint, Event, Mark};
+use crate::memory::{FramePool, HomecomingBell, MemoryLimits};
+use crate::net::{ConnId, IoOp};
+use crate::pulse::Pulse;
+use crate::stats::ShardStats;
+use broker::Broker;
+use decode::BatchDecoder;
+use dispatch::SEGMENTS_MAX;
+use lane::Lane;
+use lanes::Lanes;
+use pressure::Pressure;
+use route::RouteKind;
+
+/// What a shard is made with.
+pub(crate) struct ShardSetup {
+    /// The shard's index.
+    pub(crate) index: usize,
+    pub(crate) settings: ShardSettings,
+    pub(crate) factory: HandlerFactory,
+    /// Shows the control plane which batch is with its handler.
+    pub(crate) pulse: Arc<Pulse>,
+    /// Rings when a retained frame came home.
+    pub(crate) bell: HomecomingBell,
+    /// For jitter.
+    pub(crate) seed: u64,
+}
+
+/// The core of one shard.
+pub(crate) struct Shard {
+    index: usize,
+    settings: ShardSettings,
+    factory: HandlerFactory,
+    pulse: Arc<Pulse>,
+    rng: fastrand::Rng,
+
+    pool: FramePool,
+    brokers: Vec<Broker>,
+    /// Which broker and route a connection is of, while it is open.
+    connections: HashMap<ConnId, (usize, RouteKind)>,
+    next_conn: u32,
+    lanes: Lanes,
+    /// Slots of lanes with something to dispatch, in turn; each once.
+    ready: VecDeque<u32>,
+    /// Slots of lanes whose next batch waits for memory to be decompressed into.
+    starved: Vec<u32>,
+    /// Slots of lanes that wait out a backoff.
+    retries: Vec<u32>,
+    /// Slots of lanes with progress that is not told yet; each once.
+    unmarked: Vec<u32>,
+
+    decoder: BatchDecoder,
+    filter: AbortedFilter,
+    /// The segments of one dispatch, for reuse.
+    segments: Vec<Segment>,
+    stats: ShardStats,
+
+    ops: Vec<IoOp>,
+    events: VecDeque<Event>,
+    pressure: Pressure,
+    /// Until when the brokers may answer that the fetch sessions are closed, once the shard is to end.
+    ending_until: Option<Instant>,
+    is_ended: bool,
+}
+
+impl Shard {
+    /// A shard without lanes.
+    pub(crate) fn new(setup: ShardSetup) -> Self {
+        let settings = setup.settings;
+        let limits = MemoryLimits {
+            share_bytes: settings.fetch_share_bytes + settings.decode_reserve_bytes,
+            decode_reserve_bytes: settings.decode_reserve_bytes,
+            response_max_bytes: settings.response_max_bytes,
+            huge_pages: false,
+        };
+        let mut stats = ShardStats::new(setup.index);
+        stats.counters.memory_share_bytes = limits.share_bytes as u64;
+        Self {
+            index: setup.index,
+            factory: setup.factory,
+            pulse: setup.pulse,
+            rng: fastrand::Rng::with_seed(setup.seed),
+            pool: FramePool::new(limits, setup.bell),
+            brokers: Vec::new(),
+            connections: HashMap::new(),
+            next_conn: 0,
+            lanes: Lanes::default(),
+            ready: VecDeque::new(),
+            starved: Vec::new(),
+            retries: Vec::new(),
+            unmarked: Vec::new(),
+            decoder: BatchDecoder::new(settings.check_crcs, settings.decompressed_batch_max_bytes),
+            filter: AbortedFilter::new(),
+            segments: Vec::with_capacity(SEGMENTS_MAX),
+            stats,
+            ops: Vec::new(),
+            events: VecDeque::new(),
+            pressure: Pressure::default(),
+            ending_until: None,
+            is_ended: false,
+            settings,
+        }
+    }
+
+    /// Does what time and released memory allow: backoffs that are over, responses that wait for memory, Fetches.
+    /// Call it after completions and commands were taken, and at [`Shard::deadline`].
+    pub(crate) fn turn(&mut self, now: Instant) {
+        self.pool.bring_home();
+        self.wake_starved();
+        self.end_backoffs(now);
+        for broker in 0..self.brokers.len() {
+            self.keep_routes(broker, now);
+            self.plan_fetches(broker, now);
+        }
+        self.relieve_pressure(now);
+        self.finish_end(now);
+    }
+
+    /// When [`Shard::turn`] has something to do if nothing else happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let retries = self.retries.iter().filter_map(|slot| self.lanes.peek(*slot)?.retry_at);
+        self.brokers.iter().filter_map(Broker::deadline).chain(retries).chain(self.ending_until).min()
+    }
+
+    /// Whether a dispatch would find a lane.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Whether memory came home from other threads; to look at before sleeping.
+    pub(crate) fn has_arrivals(&self) -> bool {
+        self.pool.has_arrivals()
+    }
+
+    /// Moves the operations that are asked for to `ops`.
+    pub(crate) fn take_ops(&mut self, ops: &mut Vec<IoOp>) {
+        ops.append(&mut self.ops);
+    }
+
+    /// The next event for the control plane.
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// The newest progress of some lane whose progress was not told yet. Not asking for it loses nothing: marks are
+    /// cumulative.
+    pub(crate) fn poll_mark(&mut self) -> Option<Mark> {
+        while let Some(slot) = self.unmarked.pop() {
+            let Some(lane) = self.lanes.peek_mut(slot) else { continue };
+            lane.is_unmarked = false;
+            if let Some(mark) = lane.mark() {
+                lane.marked = mark.next_offset;
+                return Some(mark);
+            }
+        }
+        None
+    }
+
+    /// Whether [`Command::End`](crate::link::Command::End) was carried out: nothing is left to do.
+    pub(crate) fn is_ended(&self) -> bool {
+        self.is_ended
+    }
+
+    /// How late the driver's loop came round.
+    pub(crate) fn record_loop_lag(&mut self, late: Duration) {
+        self.stats.record(crate::stats::Stage::LoopLag, late, None, -1);
+    }
+
+    /// Has the lane looked at when the next Fetch to its leader is built.
+    fn touch(&mut self, lane: &mut Lane) {
+        if lane.is_touched {
+            return;
+        }
+        if let Some(broker) = lane.leader.and_then(|leader| self.broker_index(leader.broker)) {
+            lane.is_touched = true;
+            self.brokers[broker].touched.push(lane.id.slot);
+        }
+    }
+
+    fn list_ready(&mut self, lane: &mut Lane) {
+        if !lane.is_ready {
+            lane.is_ready = true;
+            self.ready.push_back(lane.id.slot);
+        }
+    }
+
+    fn note_mark(&mut self, lane: &mut Lane) {
+        if !lane.is_unmarked && lane.watermark > lane.marked {
+            lane.is_unmarked = true;
+            self.unmarked.push(lane.id.slot);
+        }
+    }
+
+    /// Tells once per end that everything up to the end of the partition, as this isolation level sees it, is handled.
+    fn report_end(&mut self, lane: &mut Lane) {
+        let end = lane.end_offset(self.settings.read_committed);
+        let is_drained = lane.head.is_none() && lane.queue.is_empty();
+        if is_drained && end >= 0 && lane.position >= end && lane.end_reported != Some(lane.position) {
+            lane.end_reported = Some(lane.position);
+            self.events.push_back(Event::EndReached { lane: lane.id, offset: lane.position });
+        }
+    }
+
+    fn wake_starved(&mut self) {
+        while let Some(slot) = self.starved.pop() {
+            if let Some(mut lane) = self.lanes.take(slot) {
+                if lane.is_dispatchable() {
+                    self.list_ready(&mut lane);
+                }
+                self.lanes.put_back(lane);
+            }
+        }
+    }
+
+    fn end_backoffs(&mut self, now: Instant) {
+        let mut retries = std::mem::take(&mut self.retries);
+        retries.retain(|&slot| {
+            let Some(mut lane) = self.lanes.take(slot) else { return false };
+            let is_waiting = lane.retry_at.is_some_and(|at| at > now);
+            if !is_waiting {
+                lane.retry_at = None;
+                self.touch(&mut lane);
+            }
+            self.lanes.put_back(lane);
+            is_waiting
+        });
+        self.retries = retries;
+    }
+
+    fn broker_index(&self, id: i32) -> Option<usize> {
+        self.brokers.iter().position(|broker| broker.endpoint.id == id)
+    }
+
+    /// The broker's entry, made when its id is first heard of.
+    fn broker_entry(&mut self, id: i32) -> usize {
+        self.broker_index(id).unwrap_or_else(|| {
+            let endpoint =
+                BrokerEndpoint { id, name: Arc::from(format!("broker {id}")), addresses: Arc::from([]) };
+            self.brokers.push(Broker::new(endpoint));
+            self.brokers.len() - 1
+        })
+    }
+}

@@ -1,0 +1,280 @@
+//! A Fetch response, walked in place: what each lane gets of it, and where its next fetch begins.
+
+use std::time::Instant;
+
+use millstream_protocol::fetch::request::FetchPartition;
+use millstream_protocol::fetch::response::{FetchResponse, Partition, TopicRef};
+use millstream_protocol::fetch::session::SessionOutcome;
+use millstream_protocol::record::{Delivery, RecordBatch, RecordBatches, Tail};
+use millstream_protocol::request::ErrorCode;
+
+use super::Shard;
+use super::backoff::backoff;
+use super::lane::{Lane, LaneState, PendingBatch};
+use super::route::{Fetching, RouteKind};
+use crate::error::LaneErrorCause;
+use crate::link::Event;
+use crate::memory::Frame;
+use crate::net::ConnId;
+use crate::stats::Stage;
+
+/// A partition whose bytes cannot be understood is fetched anew this many times before its lane fails.
+const MALFORMED_REFETCHES_MAX: u32 = 3;
+
+/// Sessions lost in a row before the connection is given up, so that its backoff applies.
+const SESSION_FAILURES_MAX: u32 = 3;
+
+/// When the bytes of a response came.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Received {
+    /// The first byte.
+    pub(crate) first_byte_at: Instant,
+    /// The last one.
+    pub(crate) complete_at: Instant,
+}
+
+impl Shard {
+    /// Takes a whole response. What cannot be understood of it breaks the connection.
+    pub(crate) fn on_fetch_response(
+        &mut self,
+        broker: usize,
+        kind: RouteKind,
+        conn: ConnId,
+        frame: &Frame,
+        received: Received,
+    ) -> Result<(), String> {
+        let Some(fetching) = self.brokers[broker].route(kind).fetching.take() else {
+            return Err("a response that was not asked for".to_owned());
+        };
+        self.record_response(&fetching, frame, received);
+        let parsed = FetchResponse::parse_frame(fetching.version, frame.as_slice());
+        let (_, response) = parsed.map_err(|error| format!("a malformed Fetch response: {error}"))?;
+        match kind {
+            RouteKind::Session => {
+                self.take_session_response(broker, conn, frame, &response, received.complete_at)
+            }
+            RouteKind::Sessionless => {
+                self.take_sessionless_response(broker, conn, frame, &response, received.complete_at)
+            }
+        }
+    }
+
+    fn record_response(&mut self, fetching: &Fetching, frame: &Frame, received: Received) {
+        let waited = received.first_byte_at.saturating_duration_since(fetching.sent_at);
+        self.stats.record(Stage::BrokerWait, waited, None, -1);
+        let took = received.complete_at.saturating_duration_since(received.first_byte_at);
+        self.stats.record(Stage::Receive, took, None, -1);
+        self.stats.counters.received_bytes += frame.len() as u64;
+    }
+
+    fn take_session_response(
+        &mut self,
+        broker: usize,
+        conn: ConnId,
+        frame: &Frame,
+        response: &FetchResponse<'_>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let mut had_data = false;
+        let mut topic = None;
+        for partition in response.partitions() {
+            let session = &mut self.brokers[broker].session;
+            let index = match topic {
+                Some((known, index)) if known == partition.topic => index,
+                _ => {
+                    let index = match partition.topic {
+                        TopicRef::Name(name) => session.topic_by_name(name),
+                        TopicRef::Id(id) => session.topic_by_id(&id),
+                    };
+                    topic = Some((partition.topic, index));
+                    index
+                }
+            };
+            let Some(slot) = index.and_then(|index| session.slot(index, partition.index)) else { continue };
+            session.served(slot);
+            had_data |= !partition.records.is_empty();
+            self.take_carried(slot, conn, &partition, frame, now);
+        }
+        let broker = &mut self.brokers[broker];
+        broker.answers_with_data = had_data;
+        match broker.session.on_response(response.error_code(), response.session_id()) {
+            SessionOutcome::Lost(error) => {
+                broker.session_failures += 1;
+                let is_expected = matches!(
+                    error,
+                    ErrorCode::FETCH_SESSION_ID_NOT_FOUND
+                        | ErrorCode::INVALID_FETCH_SESSION_EPOCH
+                        | ErrorCode::FETCH_SESSION_TOPIC_ID_ERROR
+                );
+                if !is_expected || broker.session_failures > SESSION_FAILURES_MAX {
+                    return Err(format!("Fetch was refused with {error}"));
+                }
+                tracing::debug!(broker = %broker.endpoint.name, %error, "fetch session lost: starting a new one");
+            }
+            _ => broker.session_failures = 0,
+        }
+        Ok(())
+    }
+
+    fn take_sessionless_response(
+        &mut self,
+        broker: usize,
+        conn: ConnId,
+        frame: &Frame,
+        response: &FetchResponse<'_>,
+        now: Instant,
+    ) -> Result<(), String> {
+        let asked = std::mem::take(&mut self.brokers[broker].sessionless);
+        for partition in response.partitions() {
+            let is_it = |wanted: &&(u32, FetchPartition)| {
+                wanted.1.partition == partition.index
+                    && match partition.topic {
+                        TopicRef::Name(name) => *wanted.1.topic == *name,
+                        TopicRef::Id(id) => wanted.1.topic_id == id,
+                    }
+            };
+            if let Some((slot, _)) = asked.iter().find(is_it) {
+                self.take_carried(*slot, conn, &partition, frame, now);
+            }
+        }
+        for (slot, _) in &asked {
+            self.release_carried(*slot, conn);
+        }
+        match response.error_code() {
+            0 => Ok(()),
+            code => Err(format!("Fetch was refused with {}", ErrorCode(code))),
+        }
+    }
+
+    /// The partition's part, unless its lane has moved on to another fetch generation.
+    fn take_carried(
+        &mut self,
+        slot: u32,
+        conn: ConnId,
+        partition: &Partition<'_>,
+        frame: &Frame,
+        now: Instant,
+    ) {
+        let Some(mut lane) = self.lanes.take(slot) else { return };
+        if lane.carried == Some(conn) {
+            lane.carried = None;
+            self.take_partition(&mut lane, partition, frame, now);
+            self.touch(&mut lane);
+        }
+        self.lanes.put_back(lane);
+    }
+
+    fn take_partition(&mut self, lane: &mut Lane, partition: &Partition<'_>, frame: &Frame, now: Instant) {
+        let error = ErrorCode(partition.error_code);
+        if error != ErrorCode::NONE {
+            return self.on_partition_error(lane, error, partition.log_start_offset, now);
+        }
+        lane.high_watermark = partition.high_watermark;
+        lane.last_stable_offset = partition.last_stable_offset;
+        let was_empty = !lane.is_dispatchable();
+        match self.take_batches(lane, partition, frame, now) {
+            Ok(()) => {
+                lane.fetch_failures = 0;
+                lane.retry_at = None;
+            }
+            Err(reason) if lane.fetch_failures < MALFORMED_REFETCHES_MAX => {
+                tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.fetch_offset,
+                    "{reason}: fetching it again");
+                self.retry_later(lane, now);
+            }
+            Err(reason) => self.fail(lane, LaneErrorCause::Malformed(reason)),
+        }
+        if lane.is_dispatchable() {
+            if was_empty {
+                self.list_ready(lane);
+            }
+        } else {
+            self.report_end(lane);
+        }
+    }
+
+    /// Queues the whole batches and moves the cursor behind them. Only headers are read here: the rest is decoded
+    /// when it is dispatched, while it is in the cache.
+    fn take_batches(
+        &mut self,
+        lane: &mut Lane,
+        partition: &Partition<'_>,
+        frame: &Frame,
+        now: Instant,
+    ) -> Result<(), String> {
+        self.filter.load(partition.aborted_transactions);
+        let start = partition.records_range.start;
+        let mut batches = RecordBatches::new(partition.records);
+        let mut any = false;
+        for batch in batches.by_ref() {
+            let batch = batch.map_err(|error| error.to_string())?;
+            any = true;
+            let delivery = self.delivery(&batch)?;
+            // The broker finds a batch by an index, so that those before the asked offset can come along.
+            if batch.next_offset() <= lane.fetch_offset {
+                continue;
+            }
+            let at = start + batch.position();
+            lane.queued_bytes += batch.bytes().len();
+            lane.is_compact = false;
+            lane.queue.push_back(PendingBatch {
+                frame: frame.clone(),
+                range: at..at + batch.bytes().len(),
+                next_offset: batch.next_offset(),
+                leader_epoch: batch.partition_leader_epoch(),
+                deliver: delivery == Delivery::Deliver && batch.record_count() > 0,
+                arrived: now,
+            });
+            lane.fetch_offset = batch.next_offset();
+            lane.fetch_epoch = batch.partition_leader_epoch();
+        }
+        lane.wants_alone = !any && batches.tail() != Tail::Complete;
+        Ok(())
+    }
+
+    fn delivery(&mut self, batch: &RecordBatch<'_>) -> Result<Delivery, String> {
+        if batch.is_control() && self.settings.check_crcs {
+            batch.verify_crc().map_err(|error| error.to_string())?;
+        }
+        self.filter.delivery(batch, self.decoder.decompressor()).map_err(|error| error.to_string())
+    }
+
+    fn on_partition_error(&mut self, lane: &mut Lane, error: ErrorCode, log_start_offset: i64, now: Instant) {
+        match error {
+            ErrorCode::OFFSET_OUT_OF_RANGE => {
+                lane.state = LaneState::OutOfRange;
+                let (lane, offset) = (lane.id, lane.fetch_offset);
+                self.events.push_back(Event::OutOfRange { lane, offset, log_start_offset });
+            }
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
+                let what = format!("{error}: give this client READ on the topic");
+                self.fail(lane, LaneErrorCause::Broker(what));
+            }
+            error if error.needs_metadata_refresh() => {
+                tracing::debug!(topic = %lane.topic.name, partition = lane.partition, %error, "leader wanted");
+                lane.leader_wanted = true;
+                self.retry_later(lane, now);
+                let lane = lane.id;
+                self.events.push_back(match error {
+                    ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => {
+                        Event::TopicUnknown { lane }
+                    }
+                    error => Event::LeaderWanted { lane, reason: error.name() },
+                });
+            }
+            error if error.is_retriable() => {
+                tracing::debug!(topic = %lane.topic.name, partition = lane.partition, %error, "fetching again later");
+                self.retry_later(lane, now);
+            }
+            error => self.fail(lane, LaneErrorCause::Broker(error.to_string())),
+        }
+    }
+
+    /// Leaves the lane alone for `retry.backoff.ms`, longer with each failure in a row.
+    fn retry_later(&mut self, lane: &mut Lane, now: Instant) {
+        lane.fetch_failures = lane.fetch_failures.saturating_add(1);
+        let (base, max) = (self.settings.retry_backoff, self.settings.retry_backoff_max);
+        lane.retry_at = Some(now + backoff(base, max, lane.fetch_failures, &mut self.rng));
+        self.retries.push(lane.id.slot);
+    }
+}

@@ -1,0 +1,75 @@
+//! What a shard takes from the configuration, in the units that it works in.
+
+use std::time::Duration;
+
+use crate::config::{Config, ConfigError, IsolationLevel};
+
+/// Batches waiting on a lane are worth at most this many partition fetches, so that one can be handled while the
+/// next is on its way.
+const LANE_SHARE_FETCHES: usize = 2;
+/// A lane may hold at most this part of what its shard may fetch.
+const LANE_SHARE_DIVISOR: usize = 2;
+
+/// A shard's settings; sizes in bytes.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardSettings {
+    pub(crate) client_id: String,
+    pub(crate) client_rack: String,
+    pub(crate) read_committed: bool,
+    pub(crate) check_crcs: bool,
+    pub(crate) fetch_min_bytes: usize,
+    pub(crate) fetch_max_bytes: usize,
+    pub(crate) fetch_max_wait: Duration,
+    pub(crate) partition_fetch_max_bytes: usize,
+    pub(crate) poll_records_max: u32,
+    pub(crate) poll_bytes_max: usize,
+    pub(crate) decompressed_batch_max_bytes: usize,
+    pub(crate) response_max_bytes: usize,
+    /// For responses.
+    pub(crate) fetch_share_bytes: usize,
+    /// Beside it, for one decompression.
+    pub(crate) decode_reserve_bytes: usize,
+    /// What one lane may have waiting before it is not fetched any more.
+    pub(crate) lane_share_bytes: usize,
+    pub(crate) request_timeout: Duration,
+    pub(crate) retry_backoff: Duration,
+    pub(crate) retry_backoff_max: Duration,
+    pub(crate) reconnect_backoff: Duration,
+    pub(crate) reconnect_backoff_max: Duration,
+    pub(crate) connect_timeout: Duration,
+}
+
+impl ShardSettings {
+    /// The settings of one of `shards` shards.
+    ///
+    /// # Errors
+    /// When the memory budget does not suffice for so many.
+    pub(crate) fn new(config: &Config, shards: usize) -> Result<Self, ConfigError> {
+        let memory = config.shard_memory(shards)?;
+        let lane_share_bytes = (config.max_partition_fetch_bytes.saturating_mul(LANE_SHARE_FETCHES))
+            .min(memory.fetch_bytes / LANE_SHARE_DIVISOR);
+        Ok(Self {
+            client_id: config.client_id.clone(),
+            client_rack: config.client_rack.clone().unwrap_or_default(),
+            read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
+            check_crcs: config.check_crcs,
+            fetch_min_bytes: config.fetch_min_bytes,
+            fetch_max_bytes: config.fetch_max_bytes,
+            fetch_max_wait: config.fetch_max_wait,
+            partition_fetch_max_bytes: config.max_partition_fetch_bytes,
+            poll_records_max: u32::try_from(config.max_poll_records).unwrap_or(u32::MAX),
+            poll_bytes_max: config.max_poll_bytes,
+            decompressed_batch_max_bytes: config.decompressed_batch_max_bytes,
+            response_max_bytes: config.receive_message_max_bytes,
+            fetch_share_bytes: memory.fetch_bytes,
+            decode_reserve_bytes: memory.decompression_bytes,
+            lane_share_bytes,
+            request_timeout: config.request_timeout,
+            retry_backoff: config.retry_backoff,
+            retry_backoff_max: config.retry_backoff_max,
+            reconnect_backoff: config.reconnect_backoff,
+            reconnect_backoff_max: config.reconnect_backoff_max,
+            connect_timeout: config.socket_connection_setup_timeout,
+        })
+    }
+}
