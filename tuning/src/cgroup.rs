@@ -224,6 +224,15 @@ mod tests {
     }
 
     #[test]
+    fn what_v1_writes_for_no_memory_limit_is_none() {
+        let host = FakeHost::new()
+            .file("proc/self/cgroup", "5:memory:/\n")
+            .file("proc/self/mountinfo", "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n")
+            .file("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712");
+        assert_eq!(Cgroup::probe(&host.root()).memory_limit_bytes, None);
+    }
+
+    #[test]
     fn a_container_without_a_namespace_finds_its_group_at_the_mount_point() {
         let host = FakeHost::new()
             .file("proc/self/cgroup", "4:cpu:/docker/abc/inner\n")

@@ -2,8 +2,8 @@
 
 use super::origin::Origin;
 use super::property::Status;
-use super::sources::Values;
 use super::table::PROPERTIES;
+use super::values::Values;
 
 /// One property with the value in force.
 #[derive(Debug, Clone, PartialEq, Eq)]

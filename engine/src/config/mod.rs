@@ -17,6 +17,7 @@ mod sources;
 mod table;
 mod typed;
 mod value;
+mod values;
 
 use std::fmt;
 

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use super::error::ConfigError;
 use super::nearest::nearest;
 use super::origin::Origin;
-use super::property::{Conversion, Property, Status};
+use super::properties_file;
+use super::property::{Conversion, Property};
 use super::table::PROPERTIES;
 use super::typed::Config;
-use super::value::{Refusal, Value, expected};
-use super::{ConfigWarning, properties_file};
+use super::values::Values;
 
 /// A properties file larger than this is refused.
 pub const MAX_PROPERTIES_FILE_BYTES: u64 = 1 << 20;
@@ -49,10 +49,10 @@ pub struct ConfigSources {
 
 /// One `name = value` and where it was written.
 #[derive(Clone)]
-struct Setting {
-    name: String,
-    value: String,
-    origin: Origin,
+pub(super) struct Setting {
+    pub(super) name: String,
+    pub(super) value: String,
+    pub(super) origin: Origin,
 }
 
 /// By hand, because a value may be a password.
@@ -175,82 +175,6 @@ impl ConfigSources {
             values.take(setting, property, conversion)?;
         }
         Ok(values)
-    }
-}
-
-/// One value per property that has one, each with its origin, and what to warn of.
-#[derive(Debug, Default)]
-pub(super) struct Values {
-    by_name: BTreeMap<&'static str, (Value, Origin)>,
-    pub(super) warnings: Vec<ConfigWarning>,
-}
-
-impl Values {
-    fn defaults() -> Self {
-        let mut values = Self::default();
-        for property in PROPERTIES {
-            let Some(text) = property.default else { continue };
-            let value = Value::parse(property.kind, Conversion::Same, text)
-                .unwrap_or_else(|_| panic!("the table's default of {} is valid", property.name));
-            values.by_name.insert(property.name, (value, Origin::Default));
-        }
-        values
-    }
-
-    fn take(
-        &mut self,
-        setting: &Setting,
-        property: &'static Property,
-        conversion: Conversion,
-    ) -> Result<(), ConfigError> {
-        let origin = setting.origin.clone();
-        if let Status::NotYet(reason) = property.status {
-            let (setting, reason) = (setting.name.clone(), reason.to_owned());
-            return Err(ConfigError::NotYet { setting, origin, reason });
-        }
-        let value =
-            Value::parse(property.kind, conversion, &setting.value).map_err(|refusal| match refusal {
-                Refusal::NotYet(reason) => ConfigError::NotYet {
-                    setting: format!("{}={}", setting.name, setting.value.trim()),
-                    origin: origin.clone(),
-                    reason: reason.to_owned(),
-                },
-                Refusal::Bad(detail) => ConfigError::BadValue {
-                    key: setting.name.clone(),
-                    value: setting.value.clone(),
-                    origin: origin.clone(),
-                    expected: expected(property.kind, conversion),
-                    detail,
-                },
-            })?;
-        match property.status {
-            Status::NoEffect(reason) => self.warnings.push(ConfigWarning {
-                key: setting.name.clone(),
-                origin,
-                message: format!("has no effect: {reason}"),
-            }),
-            _ => {
-                self.by_name.insert(property.name, (value, origin));
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives a limit nobody set the value of what grows up to it.
-    pub(super) fn raise(&mut self, limit: &'static str, to: &'static str) {
-        if let Some(entry) = self.by_name.get(to).cloned() {
-            self.by_name.insert(limit, entry);
-        }
-    }
-
-    /// The value of a property, if it has one.
-    pub(super) fn value(&self, name: &str) -> Option<&Value> {
-        self.by_name.get(name).map(|(value, _)| value)
-    }
-
-    /// Where a property's value is from; a property without one has its (absent) default.
-    pub(super) fn origin(&self, name: &str) -> Origin {
-        self.by_name.get(name).map_or(Origin::Default, |(_, origin)| origin.clone())
     }
 }
 

@@ -9,8 +9,8 @@ use super::bootstrap::HostPort;
 use super::effective::EffectiveValue;
 use super::error::ConfigError;
 use super::origin::Origin;
-use super::sources::Values;
 use super::value::Value;
+use super::values::Values;
 
 /// Bytes beyond `fetch.max.bytes` that a response's own fields may take, as librdkafka reckons it.
 const RESPONSE_OVERHEAD_BYTES: usize = 512;
@@ -216,72 +216,69 @@ impl Config {
             let fix = "name at least one broker as host:port".to_owned();
             return Err(ConfigError::Missing { key: "bootstrap.servers", fix });
         };
-        let group_id = text(&values, "group.id");
+        let group_id = values.text("group.id");
         let (retry_backoff, retry_backoff_max) =
-            growing(&mut values, "retry.backoff.ms", "retry.backoff.max.ms")?;
+            values.growing("retry.backoff.ms", "retry.backoff.max.ms")?;
         let (reconnect_backoff, reconnect_backoff_max) =
-            growing(&mut values, "reconnect.backoff.ms", "reconnect.backoff.max.ms")?;
-        let (socket_connection_setup_timeout, socket_connection_setup_timeout_max) = growing(
-            &mut values,
-            "socket.connection.setup.timeout.ms",
-            "socket.connection.setup.timeout.max.ms",
-        )?;
+            values.growing("reconnect.backoff.ms", "reconnect.backoff.max.ms")?;
+        let (socket_connection_setup_timeout, socket_connection_setup_timeout_max) =
+            values.growing("socket.connection.setup.timeout.ms", "socket.connection.setup.timeout.max.ms")?;
         let config = Self {
             bootstrap_servers,
-            client_id: text(&values, "client.id").unwrap_or_default(),
-            client_rack: text(&values, "client.rack").filter(|rack| !rack.is_empty()),
+            client_id: values.text("client.id").unwrap_or_default(),
+            client_rack: values.text("client.rack").filter(|rack| !rack.is_empty()),
             enable_auto_commit: auto_commit(&mut values, group_id.is_some()),
             group_instance_id: group_instance_id(&values, group_id.is_some())?,
             group_id,
             partition_assignment_strategy: assignors(&values),
-            session_timeout: millis(&values, "session.timeout.ms"),
-            heartbeat_interval: millis(&values, "heartbeat.interval.ms"),
-            max_poll_interval: millis(&values, "max.poll.interval.ms"),
-            auto_commit_interval: millis(&values, "auto.commit.interval.ms"),
-            auto_offset_reset: match word(&values, "auto.offset.reset") {
+            session_timeout: values.millis("session.timeout.ms"),
+            heartbeat_interval: values.millis("heartbeat.interval.ms"),
+            max_poll_interval: values.millis("max.poll.interval.ms"),
+            auto_commit_interval: values.millis("auto.commit.interval.ms"),
+            auto_offset_reset: match values.word("auto.offset.reset") {
                 "earliest" => OffsetReset::Earliest,
                 "latest" => OffsetReset::Latest,
                 _ => OffsetReset::None,
             },
-            isolation_level: match word(&values, "isolation.level") {
+            isolation_level: match values.word("isolation.level") {
                 "read_committed" => IsolationLevel::ReadCommitted,
                 _ => IsolationLevel::ReadUncommitted,
             },
-            check_crcs: boolean(&values, "check.crcs"),
-            allow_auto_create_topics: boolean(&values, "allow.auto.create.topics"),
-            fetch_min_bytes: size(&values, "fetch.min.bytes"),
-            fetch_max_bytes: size(&values, "fetch.max.bytes"),
-            fetch_max_wait: millis(&values, "fetch.max.wait.ms"),
-            max_partition_fetch_bytes: size(&values, "max.partition.fetch.bytes"),
-            receive_message_max_bytes: size(&values, "receive.message.max.bytes"),
-            metadata_max_age: millis(&values, "metadata.max.age.ms"),
-            memory_budget_bytes: integer(&values, "memory.budget.bytes").unsigned_abs(),
-            decompressed_batch_max_bytes: size(&values, "decompressed.batch.max.bytes"),
-            max_poll_records: size(&values, "max.poll.records"),
-            max_poll_bytes: size(&values, "max.poll.bytes"),
+            check_crcs: values.boolean("check.crcs"),
+            allow_auto_create_topics: values.boolean("allow.auto.create.topics"),
+            fetch_min_bytes: values.size("fetch.min.bytes"),
+            fetch_max_bytes: values.size("fetch.max.bytes"),
+            fetch_max_wait: values.millis("fetch.max.wait.ms"),
+            max_partition_fetch_bytes: values.size("max.partition.fetch.bytes"),
+            receive_message_max_bytes: values.size("receive.message.max.bytes"),
+            metadata_max_age: values.millis("metadata.max.age.ms"),
+            memory_budget_bytes: values.integer("memory.budget.bytes").unsigned_abs(),
+            decompressed_batch_max_bytes: values.size("decompressed.batch.max.bytes"),
+            max_poll_records: values.size("max.poll.records"),
+            max_poll_bytes: values.size("max.poll.bytes"),
             cores: match values.value("cores") {
                 Some(Value::Cores(cores)) => cores.clone(),
                 _ => CoresSetting::Auto,
             },
-            idle_strategy: if word(&values, "idle.strategy") == "spin" {
+            idle_strategy: if values.word("idle.strategy") == "spin" {
                 IdleStrategy::Spin
             } else {
                 IdleStrategy::Park
             },
-            transport: if word(&values, "transport") == "uring" { Transport::Uring } else { Transport::Auto },
-            shutdown_timeout: millis(&values, "shutdown.timeout.ms"),
-            request_timeout: millis(&values, "request.timeout.ms"),
-            default_api_timeout: millis(&values, "default.api.timeout.ms"),
+            transport: if values.word("transport") == "uring" { Transport::Uring } else { Transport::Auto },
+            shutdown_timeout: values.millis("shutdown.timeout.ms"),
+            request_timeout: values.millis("request.timeout.ms"),
+            default_api_timeout: values.millis("default.api.timeout.ms"),
             retry_backoff,
             retry_backoff_max,
             reconnect_backoff,
             reconnect_backoff_max,
             socket_connection_setup_timeout,
             socket_connection_setup_timeout_max,
-            connections_max_idle: Some(millis(&values, "connections.max.idle.ms"))
+            connections_max_idle: Some(values.millis("connections.max.idle.ms"))
                 .filter(|idle| !idle.is_zero()),
-            send_buffer_bytes: system_or_size(&values, "send.buffer.bytes"),
-            receive_buffer_bytes: system_or_size(&values, "receive.buffer.bytes"),
+            send_buffer_bytes: values.system_or_size("send.buffer.bytes"),
+            receive_buffer_bytes: values.system_or_size("receive.buffer.bytes"),
             effective: EffectiveValue::all(&values),
             warnings: std::mem::take(&mut values.warnings),
         };
@@ -317,32 +314,8 @@ impl Config {
     }
 }
 
-/// A first value and the one it grows to. Where only the first is set and is above the other's default, it
-/// does not grow; where both are set they must be in order.
-fn growing(
-    values: &mut Values,
-    first: &'static str,
-    most: &'static str,
-) -> Result<(Duration, Duration), ConfigError> {
-    let (base, limit) = (millis(values, first), millis(values, most));
-    if base <= limit {
-        return Ok((base, limit));
-    }
-    if values.origin(most) == Origin::Default {
-        values.raise(most, first);
-        return Ok((base, base));
-    }
-    Err(ConfigError::Inconsistent {
-        problem: format!("{first}={} must not be above {most}={}", base.as_millis(), limit.as_millis()),
-        left_key: first,
-        left_origin: values.origin(first),
-        right_key: most,
-        right_origin: values.origin(most),
-    })
-}
-
 fn auto_commit(values: &mut Values, has_group: bool) -> bool {
-    let asked = boolean(values, "enable.auto.commit");
+    let asked = values.boolean("enable.auto.commit");
     let origin = values.origin("enable.auto.commit");
     if asked && !has_group && origin != Origin::Default {
         let message = "nothing is committed without group.id".to_owned();
@@ -353,7 +326,7 @@ fn auto_commit(values: &mut Values, has_group: bool) -> bool {
 
 fn group_instance_id(values: &Values, has_group: bool) -> Result<Option<String>, ConfigError> {
     const KEY: &str = "group.instance.id";
-    let Some(id) = text(values, KEY) else { return Ok(None) };
+    let Some(id) = values.text(KEY) else { return Ok(None) };
     if !has_group {
         let fix = format!("{KEY} ({}) names a member of a group", values.origin(KEY));
         return Err(ConfigError::Missing { key: "group.id", fix });
@@ -380,50 +353,6 @@ fn assignors(values: &Values) -> Vec<AssignmentStrategy> {
         _ => AssignmentStrategy::Range,
     };
     words.iter().map(strategy).collect()
-}
-
-fn text(values: &Values, name: &str) -> Option<String> {
-    match values.value(name) {
-        Some(Value::Text(text)) => Some(text.clone()),
-        _ => None,
-    }
-}
-
-/// The kind and the default of the table's row are the invariant behind the readers below: a test reads
-/// every one of them from the defaults.
-fn word(values: &Values, name: &str) -> &'static str {
-    match values.value(name) {
-        Some(Value::Word(word)) => word,
-        _ => unreachable!("the table has {name} as a word with a default"),
-    }
-}
-
-fn boolean(values: &Values, name: &str) -> bool {
-    match values.value(name) {
-        Some(&Value::Bool(value)) => value,
-        _ => unreachable!("the table has {name} as true or false with a default"),
-    }
-}
-
-fn integer(values: &Values, name: &str) -> i64 {
-    match values.value(name) {
-        Some(&Value::Integer(value)) => value,
-        _ => unreachable!("the table has {name} as a number with a default"),
-    }
-}
-
-/// Negative times mean "never", which the field's type says by zero.
-fn millis(values: &Values, name: &str) -> Duration {
-    Duration::from_millis(u64::try_from(integer(values, name)).unwrap_or(0))
-}
-
-/// Sizes in the table fit 32 bits and are not negative.
-fn size(values: &Values, name: &str) -> usize {
-    usize::try_from(integer(values, name)).unwrap_or(0)
-}
-
-fn system_or_size(values: &Values, name: &str) -> Option<usize> {
-    usize::try_from(integer(values, name)).ok()
 }
 
 #[cfg(test)]
