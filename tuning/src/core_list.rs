@@ -101,7 +101,7 @@ pub fn format_core_list(cores: &[usize]) -> String {
 pub enum CoreListError {
     /// A part is neither a number nor a range of two numbers.
     #[error(
-        "{part:?} is no core id (0 to {MAX_CORE_ID}) and no range of core ids; write `auto` or a list such as 0-3,6"
+        "{part:?} is no core id (0 to {MAX_CORE_ID}) and no range of them; write `auto` or a list such as 0-3,6"
     )]
     NotACore {
         /// The part as written.

@@ -29,7 +29,7 @@ pub struct Host {
     pub memory_total_bytes: Option<u64>,
     /// The running kernel.
     pub kernel: Option<KernelVersion>,
-    /// The sysctl `kernel.io_uring_disabled`: 0 permitted, 1 for a group only, 2 denied. Older kernels lack it.
+    /// The sysctl `kernel.io_uring_disabled`: 0 permitted, 1 for a group only, 2 denied.
     pub io_uring_disabled: Option<u8>,
     /// True where a seccomp filter watches this process's system calls.
     pub seccomp_filter: Option<bool>,

@@ -1,8 +1,8 @@
 //! What Millstream reads of its host before it starts: cores, quotas, limits, kernel and io_uring.
 //!
 //! [`Host::probe`] takes the picture, [`plan_cores`] chooses cores from it, and [`preflight`] tries a
-//! ring and says what would keep the engine from running, with the fix. Nothing here changes the host, and what
-//! cannot be read is unknown, not an error.
+//! ring and says what would keep the engine from running, with the fix. Nothing here changes the host, and
+//! what cannot be read is unknown, not an error.
 
 mod cgroup;
 mod core_list;

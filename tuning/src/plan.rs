@@ -53,7 +53,7 @@ impl CorePlan {
 /// Chooses cores within what `host` allows.
 ///
 /// A list is taken as it is. `auto` starts no more shards than the CPU quota carries, and where there are two
-/// cores or more, of quota too, it leaves the lowest core to the control thread and the kernel's housekeeping.
+/// cores or more, of quota too, it leaves the lowest core to the control thread.
 ///
 /// # Errors
 /// [`CoreError`]: a core that is listed and not allowed, or no core at all.

@@ -104,7 +104,7 @@ fn refused(error: &io::Error, host: &Host, needs: Needs) -> Problem {
         Some(libc::EMFILE | libc::ENFILE) => files_problem(host, needs, "no file is left for a ring"),
         _ => io_uring(
             format!("a trial ring failed: {error}"),
-            "make the system calls io_uring_setup, io_uring_enter and io_uring_register work for this process",
+            "make io_uring_setup, io_uring_enter and io_uring_register work for this process",
         ),
     }
 }
@@ -117,7 +117,8 @@ fn denied(error: &io::Error, host: &Host) -> Problem {
         ),
         (Some(1), _) => io_uring(
             "the sysctl kernel.io_uring_disabled is 1: only members of a group may use io_uring".to_owned(),
-            "put the user into the group that kernel.io_uring_group names, or sysctl -w kernel.io_uring_disabled=0",
+            "put the user into the group that kernel.io_uring_group names, or \
+             sysctl -w kernel.io_uring_disabled=0",
         ),
         (_, Some(true)) => io_uring(
             "a seccomp filter denies io_uring, as Docker's default profile does".to_owned(),
@@ -221,7 +222,8 @@ fn memlock_problem(host: &Host, needs: Needs, what: &str) -> Problem {
         found,
         required: format!("{kib} KiB for {} shards and the control thread", needs.shards),
         fix: format!(
-            "ulimit -l {kib}, LimitMEMLOCK={kib}K in a systemd unit, docker run --ulimit memlock={}, the capability CAP_IPC_LOCK, or fewer cores",
+            "ulimit -l {kib}, LimitMEMLOCK={kib}K in a systemd unit, docker run --ulimit memlock={}, \
+             the capability CAP_IPC_LOCK, or fewer cores",
             kib * 1024
         ),
     }
@@ -297,7 +299,9 @@ fn clock(host: &Host) -> Option<Problem> {
         severity: Severity::Warning,
         found: format!("the clock is read from {clock}, which is slow"),
         required: "a clock that is read without a system call, such as tsc".to_owned(),
-        fix: "see /sys/devices/system/clocksource/clocksource0/available_clocksource; boot with tsc=reliable if the machine's is".to_owned(),
+        fix: "look at available_clocksource in /sys/devices/system/clocksource/clocksource0; boot with \
+              tsc=reliable if the machine's is"
+            .to_owned(),
     })
 }
 

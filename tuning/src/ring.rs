@@ -74,7 +74,7 @@ const NEEDED: [(&str, &str, u8); 9] = [
     ("CLOSE", "5.6", opcode::Close::CODE),
 ];
 
-/// Sets up a ring in the best tier there is, completes one empty operation on it, and asks for its operations.
+/// Sets up a ring in the best tier there is, completes one empty operation on it, and asks what it can do.
 ///
 /// # Errors
 /// What the kernel answered to the plainest set-up, or to one of the other two system calls.

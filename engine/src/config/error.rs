@@ -82,9 +82,10 @@ pub enum ConfigError {
     },
     /// The memory budget is too small for this many shards.
     #[error(
-        "memory.budget.bytes={budget_bytes} is too small for {shards} shards: each sets \
-         decompressed.batch.max.bytes={decompressed_bytes} aside and needs {fetch_bytes} bytes for fetching; set \
-         memory.budget.bytes to at least {needed_bytes}, lower decompressed.batch.max.bytes, or name fewer cores"
+        "memory.budget.bytes={budget_bytes} is too small for {shards} shard(s): each sets \
+         decompressed.batch.max.bytes={decompressed_bytes} aside and needs {fetch_bytes} bytes for \
+         fetching; set memory.budget.bytes to at least {needed_bytes}, lower \
+         decompressed.batch.max.bytes, or name fewer cores"
     )]
     BudgetTooSmall {
         /// The budget of the process.
@@ -117,7 +118,7 @@ pub enum ConfigError {
         problem: &'static str,
     },
     /// The properties file is larger than any real one.
-    #[error("the properties file {} is larger than {limit_bytes} bytes; is it a properties file?", .path.display())]
+    #[error("{} is larger than {limit_bytes} bytes; is it a properties file?", .path.display())]
     FileTooLarge {
         /// The file.
         path: PathBuf,

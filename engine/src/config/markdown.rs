@@ -20,7 +20,8 @@ pub fn markdown() -> String {
         let ours = default(property);
         line(&mut page, &[&code(property.name), &ours, &value_or_empty(java.value), java.reason]);
     }
-    page.push_str("\n## librdkafka's names\n\nThey are read in their own units.\n\n| name | property | read as |\n|---|---|---|\n");
+    page.push_str("\n## librdkafka's names\n\nThey are read in their own units.\n\n");
+    page.push_str("| name | property | read as |\n|---|---|---|\n");
     for property in PROPERTIES {
         let Some(alias) = property.alias else { continue };
         line(&mut page, &[&code(alias.name), &code(property.name), conversion(alias.conversion)]);
@@ -31,7 +32,8 @@ pub fn markdown() -> String {
     for property in of_status(|status| matches!(status, Status::NotYet(_))) {
         reason(&mut page, property);
     }
-    page.push_str("\n## Without effect\n\nTo set one of these gives a warning, so that one file can serve several clients.\n\n| property | why |\n|---|---|\n");
+    page.push_str("\n## Without effect\n\nTo set one of these gives a warning, so that one file can serve ");
+    page.push_str("several clients.\n\n| property | why |\n|---|---|\n");
     for property in of_status(|status| matches!(status, Status::NoEffect(_))) {
         reason(&mut page, property);
     }
@@ -43,8 +45,8 @@ const HEAD: &str = "\
 
 <!-- Written by `cargo run -- config --markdown`; a test compares. -->
 
-Millstream takes the property names of Kafka and the defaults of its Java consumer. A later source wins over an
-earlier one:
+Millstream takes the property names of Kafka and the defaults of its Java consumer. A later source wins over
+an earlier one:
 
 1. the defaults below,
 2. properties files, in Java's `.properties` syntax and UTF-8,
@@ -140,7 +142,7 @@ mod tests {
         let committed = std::fs::read_to_string(path).unwrap_or_default();
         assert!(
             committed == markdown(),
-            "docs/configuration.md is out of date; run: cargo run -- config --markdown > docs/configuration.md"
+            "out of date; run: cargo run -- config --markdown > docs/configuration.md"
         );
     }
 

@@ -1,10 +1,11 @@
 //! The configuration: Kafka's property names, from several sources, to one typed and checked [`Config`].
 //!
 //! [`ConfigSources`] collects settings from properties files, the environment, `-X` and the program, and
-//! [`ConfigSources::build`] makes a [`Config`] of them, or a [`ConfigError`] that says what is wrong, where it
-//! was written, and what to do. [`PROPERTIES`] is the one table behind both, and behind [`markdown`].
+//! [`ConfigSources::build`] makes a [`Config`] of them, or a [`ConfigError`] that says what is wrong, where
+//! it was written, and what to do. [`PROPERTIES`] is the one table behind both, and behind [`markdown`].
 
 mod bootstrap;
+mod choices;
 
 mod effective;
 mod error;

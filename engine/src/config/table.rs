@@ -1,6 +1,10 @@
 //! The table of all properties that Millstream knows.
 
-use super::property::{Alias, Choice, Conversion, JavaDefault, Kind, Property, Status};
+use super::choices::{
+    ADDRESS_FAMILIES, ASSIGNORS, DNS_LOOKUPS, FALSE_ONLY, GROUP_PROTOCOLS, IDLE_STRATEGIES, ISOLATION_LEVELS,
+    OFFSET_RESETS, SECURITY_PROTOCOLS, TRANSPORTS, TRUE_ONLY,
+};
+use super::property::{Alias, Conversion, JavaDefault, Kind, Property, Status};
 
 /// Kafka's numbers are 32-bit signed.
 const MAX_INT: i64 = i32::MAX as i64;
@@ -11,77 +15,278 @@ const MAX_BUDGET_BYTES: i64 = 1 << 50;
 /// then those that are not supported yet, then those that change nothing.
 pub static PROPERTIES: &[Property] = &[
     // Where the brokers are and who we are.
-    used("bootstrap.servers", Kind::Servers, "Brokers to ask first, as host:port or [IPv6]:port, parted by commas.")
-        .alias("metadata.broker.list", Conversion::Same),
+    used(
+        "bootstrap.servers",
+        Kind::Servers,
+        "Brokers to ask first, as host:port or [IPv6]:port, parted by commas.",
+    )
+    .alias("metadata.broker.list", Conversion::Same),
     used("client.id", Kind::Text, "Name of this client in the brokers' logs, metrics and quotas.")
         .default("millstream")
         .unlike_java("", "Java makes up consumer-GROUP-N; a fixed name can be given a quota"),
-    used("client.rack", Kind::Text, "Rack of this client, so that brokers can name a nearer replica.").default(""),
-    used("client.dns.lookup", Kind::Choice(DNS_LOOKUPS), "How host names become addresses: all of a name's addresses are tried in turn.")
-        .default("use_all_dns_ips"),
-    used("security.protocol", Kind::Choice(SECURITY_PROTOCOLS), "How brokers are spoken to.").default("PLAINTEXT"),
+    used("client.rack", Kind::Text, "Rack of this client, so that brokers can name a nearer replica.")
+        .default(""),
+    used(
+        "client.dns.lookup",
+        Kind::Choice(DNS_LOOKUPS),
+        "How host names become addresses: all of a name's addresses are tried in turn.",
+    )
+    .default("use_all_dns_ips"),
+    used("security.protocol", Kind::Choice(SECURITY_PROTOCOLS), "How brokers are spoken to.")
+        .default("PLAINTEXT"),
     // The group.
     used("group.id", Kind::Name, "The consumer group; needed for subscribing and for committing."),
-    used("group.instance.id", Kind::Name, "Name of a static member: it keeps its partitions over a restart shorter than session.timeout.ms."),
-    used("group.protocol", Kind::Choice(GROUP_PROTOCOLS), "Which protocol the group uses.").default("classic"),
-    used("partition.assignment.strategy", Kind::Choices(ASSIGNORS), "Assignors that this member offers, the most wanted first, by Kafka's short names or Java's class names.")
-        .default("range")
-        .unlike_java("range,cooperative-sticky", "Java lists the second only to allow moving to it, and it is not supported yet"),
-    millis("session.timeout.ms", 1, "45000", "Without a successful heartbeat for this long the coordinator takes the member for dead, and the member stops dispatching by itself."),
-    millis("heartbeat.interval.ms", 1, "3000", "Time between heartbeats; less than session.timeout.ms, a third of it or less is usual."),
-    millis("max.poll.interval.ms", 1, "300000", "The longest that a dispatched batch may lack its outcome before the member leaves the group; also the time members get to rejoin in a rebalance."),
+    used(
+        "group.instance.id",
+        Kind::Name,
+        "Name of a static member: it keeps its partitions over a restart shorter than \
+         session.timeout.ms.",
+    ),
+    used("group.protocol", Kind::Choice(GROUP_PROTOCOLS), "Which protocol the group uses.")
+        .default("classic"),
+    used(
+        "partition.assignment.strategy",
+        Kind::Choices(ASSIGNORS),
+        "Assignors that this member offers, the most wanted first, by Kafka's short names or \
+         Java's class names.",
+    )
+    .default("range")
+    .unlike_java(
+        "range,cooperative-sticky",
+        "Java lists the second only to allow moving to it, and it is not supported yet",
+    ),
+    millis(
+        "session.timeout.ms",
+        1,
+        "45000",
+        "Without a successful heartbeat for this long the coordinator takes the member for \
+         dead, and the member stops dispatching by itself.",
+    ),
+    millis(
+        "heartbeat.interval.ms",
+        1,
+        "3000",
+        "Time between heartbeats; less than session.timeout.ms, a third of it or less is usual.",
+    ),
+    millis(
+        "max.poll.interval.ms",
+        1,
+        "300000",
+        "The longest that a dispatched batch may lack its outcome before the member leaves \
+         the group; also the time members get to rejoin in a rebalance.",
+    ),
     // Positions and commits.
-    boolean("enable.auto.commit", "true", "Commit what handlers have finished, every auto.commit.interval.ms. Without group.id nothing is committed.")
-        .alias("auto.commit.enable", Conversion::Same),
+    boolean(
+        "enable.auto.commit",
+        "true",
+        "Commit what handlers have finished, every auto.commit.interval.ms. Without group.id \
+         nothing is committed.",
+    )
+    .alias("auto.commit.enable", Conversion::Same),
     millis("auto.commit.interval.ms", 0, "5000", "Time between automatic commits."),
-    used("auto.offset.reset", Kind::Choice(OFFSET_RESETS), "Where to start when there is no committed offset or it is out of range: earliest, latest, or none (an error).")
-        .default("latest"),
-    used("isolation.level", Kind::Choice(ISOLATION_LEVELS), "Whether records of open and aborted transactions are delivered.")
-        .default("read_uncommitted"),
+    used(
+        "auto.offset.reset",
+        Kind::Choice(OFFSET_RESETS),
+        "Where to start when there is no committed offset or it is out of range: earliest, \
+         latest, or none (an error).",
+    )
+    .default("latest"),
+    used(
+        "isolation.level",
+        Kind::Choice(ISOLATION_LEVELS),
+        "Whether records of open and aborted transactions are delivered.",
+    )
+    .default("read_uncommitted"),
     // Fetching.
-    bytes("fetch.min.bytes", 0, MAX_INT, "1", "A broker answers a Fetch once it has this many bytes, or after fetch.max.wait.ms."),
-    bytes("fetch.max.bytes", 1, 2_147_483_135, "52428800", "The most bytes asked for in one Fetch; the memory budget may ask for less. A first batch that is larger comes whole."),
-    millis("fetch.max.wait.ms", 0, "500", "The longest that a broker holds a Fetch back while it has fewer than fetch.min.bytes.")
-        .alias("fetch.wait.max.ms", Conversion::Same),
-    bytes("max.partition.fetch.bytes", 1, 1_000_000_000, "1048576", "The most bytes asked for from one partition in one Fetch.")
-        .alias("fetch.message.max.bytes", Conversion::Same),
-    bytes("receive.message.max.bytes", 1000, MAX_INT, "100000000", "A response that says it is larger than this is refused; librdkafka's name and default. At least fetch.max.bytes + 512."),
+    bytes(
+        "fetch.min.bytes",
+        0,
+        MAX_INT,
+        "1",
+        "A broker answers a Fetch once it has this many bytes, or after fetch.max.wait.ms.",
+    ),
+    bytes(
+        "fetch.max.bytes",
+        1,
+        2_147_483_135,
+        "52428800",
+        "The most bytes asked for in one Fetch; the memory budget may ask for less. A first \
+         batch that is larger comes whole.",
+    ),
+    millis(
+        "fetch.max.wait.ms",
+        0,
+        "500",
+        "The longest that a broker holds a Fetch back while it has fewer than fetch.min.bytes.",
+    )
+    .alias("fetch.wait.max.ms", Conversion::Same),
+    bytes(
+        "max.partition.fetch.bytes",
+        1,
+        1_000_000_000,
+        "1048576",
+        "The most bytes asked for from one partition in one Fetch.",
+    )
+    .alias("fetch.message.max.bytes", Conversion::Same),
+    bytes(
+        "receive.message.max.bytes",
+        1000,
+        MAX_INT,
+        "100000000",
+        "A response that says it is larger than this is refused; librdkafka's name and \
+         default. At least fetch.max.bytes + 512.",
+    ),
     boolean("check.crcs", "true", "Check the CRC-32C of every record batch."),
-    boolean("allow.auto.create.topics", "false", "Let a broker create a topic that is asked for and does not exist.")
-        .unlike_java("true", "a mistyped topic is to be an error, not a new topic (librdkafka's default too)"),
-    millis("metadata.max.age.ms", 100, "300000", "Metadata older than this is fetched again even if nothing went wrong.")
-        .alias("topic.metadata.refresh.interval.ms", Conversion::MinusOneIsNever),
+    boolean(
+        "allow.auto.create.topics",
+        "false",
+        "Let a broker create a topic that is asked for and does not exist.",
+    )
+    .unlike_java("true", "a mistyped topic is to be an error, not a new topic (librdkafka's default too)"),
+    millis(
+        "metadata.max.age.ms",
+        100,
+        "300000",
+        "Metadata older than this is fetched again even if nothing went wrong.",
+    )
+    .alias("topic.metadata.refresh.interval.ms", Conversion::MinusOneIsNever),
     // Memory, cores and dispatch.
-    bytes("memory.budget.bytes", 1 << 20, MAX_BUDGET_BYTES, "67108864", "All memory for fetched data in this process, split over its shards; counted from the sending of a Fetch to the release of its data.")
-        .alias("queued.max.messages.kbytes", Conversion::Kibibytes),
-    bytes("decompressed.batch.max.bytes", 1 << 16, MAX_INT, "8388608", "The most that one record batch may decompress to; each shard sets this much of its budget aside."),
-    integer("max.poll.records", "records", 1, MAX_INT, "500", "The most records in one dispatch to a handler."),
-    bytes("max.poll.bytes", 1, MAX_INT, "1048576", "A dispatch to a handler ends with the record that reaches this many bytes."),
-    used("cores", Kind::Cores, "Cores to run on, one shard each: a list such as 0-3,6, or auto for what affinity, cpuset and CPU quota allow.")
+    bytes(
+        "memory.budget.bytes",
+        1 << 20,
+        MAX_BUDGET_BYTES,
+        "67108864",
+        "All memory for fetched data in this process, split over its shards; counted from the \
+         sending of a Fetch to the release of its data.",
+    )
+    .alias("queued.max.messages.kbytes", Conversion::Kibibytes),
+    bytes(
+        "decompressed.batch.max.bytes",
+        1 << 16,
+        MAX_INT,
+        "8388608",
+        "The most that one record batch may decompress to; each shard sets this much of its \
+         budget aside.",
+    ),
+    integer(
+        "max.poll.records",
+        "records",
+        1,
+        MAX_INT,
+        "500",
+        "The most records in one dispatch to a handler.",
+    ),
+    bytes(
+        "max.poll.bytes",
+        1,
+        MAX_INT,
+        "1048576",
+        "A dispatch to a handler ends with the record that reaches this many bytes.",
+    ),
+    used(
+        "cores",
+        Kind::Cores,
+        "Cores to run on, one shard each: a list such as 0-3,6, or auto for what affinity, \
+         cpuset and CPU quota allow.",
+    )
+    .default("auto"),
+    used(
+        "idle.strategy",
+        Kind::Choice(IDLE_STRATEGIES),
+        "What a shard does when nothing is there: park gives the core back, spin keeps it for \
+         the lowest latency.",
+    )
+    .default("park"),
+    used("transport", Kind::Choice(TRANSPORTS), "How sockets are driven: auto takes io_uring.")
         .default("auto"),
-    used("idle.strategy", Kind::Choice(IDLE_STRATEGIES), "What a shard does when nothing is there: park gives the core back, spin keeps it for the lowest latency.")
-        .default("park"),
-    used("transport", Kind::Choice(TRANSPORTS), "How sockets are driven: auto takes io_uring.").default("auto"),
-    millis("shutdown.timeout.ms", 0, "20000", "How long handlers get to finish when the engine stops; below the 30 s that Kubernetes grants."),
+    millis(
+        "shutdown.timeout.ms",
+        0,
+        "20000",
+        "How long handlers get to finish when the engine stops; below the 30 s that \
+         Kubernetes grants.",
+    ),
     // Connections, time limits and retries.
-    millis("request.timeout.ms", 1, "30000", "The longest wait for a response; a Fetch gets fetch.max.wait.ms on top.")
-        .alias("socket.timeout.ms", Conversion::Same),
-    millis("default.api.timeout.ms", 1, "60000", "The longest that a call with retries may take (offsets, positions, commits that are awaited)."),
-    millis("retry.backoff.ms", 1, "100", "Wait before the first retry of a request; it doubles up to retry.backoff.max.ms, with jitter."),
-    millis("retry.backoff.max.ms", 1, "1000", "The longest wait between retries; rises to retry.backoff.ms where only that is set."),
-    millis("reconnect.backoff.ms", 1, "50", "Wait before the first reconnection to a broker; it doubles up to reconnect.backoff.max.ms, with jitter."),
-    millis("reconnect.backoff.max.ms", 1, "1000", "The longest wait between reconnections; rises to reconnect.backoff.ms where only that is set."),
-    millis("socket.connection.setup.timeout.ms", 1, "10000", "The longest that setting up a connection may take; doubles with each failure up to the maximum."),
-    millis("socket.connection.setup.timeout.max.ms", 1, "30000", "The most that the time for setting up a connection grows to; rises to it where only that is set."),
-    millis("connections.max.idle.ms", -1, "540000", "Connections that nobody used for this long are closed; -1 or 0 keeps them."),
-    bytes("send.buffer.bytes", -1, MAX_INT, "131072", "SO_SNDBUF of the sockets; -1 leaves it to the system.")
-        .alias("socket.send.buffer.bytes", Conversion::ZeroIsSystemDefault),
+    millis(
+        "request.timeout.ms",
+        1,
+        "30000",
+        "The longest wait for a response; a Fetch gets fetch.max.wait.ms on top.",
+    )
+    .alias("socket.timeout.ms", Conversion::Same),
+    millis(
+        "default.api.timeout.ms",
+        1,
+        "60000",
+        "The longest that a call with retries may take (offsets, positions, commits that are \
+         awaited).",
+    ),
+    millis(
+        "retry.backoff.ms",
+        1,
+        "100",
+        "Wait before the first retry of a request; it doubles up to retry.backoff.max.ms, \
+         with jitter.",
+    ),
+    millis(
+        "retry.backoff.max.ms",
+        1,
+        "1000",
+        "The longest wait between retries; rises to retry.backoff.ms where only that is set.",
+    ),
+    millis(
+        "reconnect.backoff.ms",
+        1,
+        "50",
+        "Wait before the first reconnection to a broker; it doubles up to \
+         reconnect.backoff.max.ms, with jitter.",
+    ),
+    millis(
+        "reconnect.backoff.max.ms",
+        1,
+        "1000",
+        "The longest wait between reconnections; rises to reconnect.backoff.ms where only \
+         that is set.",
+    ),
+    millis(
+        "socket.connection.setup.timeout.ms",
+        1,
+        "10000",
+        "The longest that setting up a connection may take; doubles with each failure up to \
+         the maximum.",
+    ),
+    millis(
+        "socket.connection.setup.timeout.max.ms",
+        1,
+        "30000",
+        "The most that the time for setting up a connection grows to; rises to it where only \
+         that is set.",
+    ),
+    millis(
+        "connections.max.idle.ms",
+        -1,
+        "540000",
+        "Connections that nobody used for this long are closed; -1 or 0 keeps them.",
+    ),
+    bytes(
+        "send.buffer.bytes",
+        -1,
+        MAX_INT,
+        "131072",
+        "SO_SNDBUF of the sockets; -1 leaves it to the system.",
+    )
+    .alias("socket.send.buffer.bytes", Conversion::ZeroIsSystemDefault),
     bytes("receive.buffer.bytes", -1, MAX_INT, "-1", "SO_RCVBUF of the sockets; -1 leaves it to the system.")
-        .unlike_java("65536", "a fixed size switches the kernel's own tuning off and costs throughput (librdkafka's default too)")
+        .unlike_java(
+            "65536",
+            "a fixed size switches the kernel's own tuning off and costs throughput (librdkafka's \
+         default too)",
+        )
         .alias("socket.receive.buffer.bytes", Conversion::ZeroIsSystemDefault),
     // Known, and not supported yet.
     not_yet("ssl.*", "connections are in plain text"),
     not_yet("enable.ssl.certificate.verification", "connections are in plain text"),
+    not_yet("https.*", "connections are not authenticated"),
     not_yet("sasl.*", "connections are not authenticated"),
     not_yet("enable.sasl.oauthbearer.unsecure.jwt", "connections are not authenticated"),
     not_yet("security.providers", "connections are in plain text"),
@@ -108,7 +313,8 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("debug", LOGS),
     no_effect("log_level", LOGS),
     no_effect("log.*", LOGS),
-    no_effect("enable.auto.offset.store", "what a handler has finished is stored, nothing else").kind(Kind::Choice(TRUE_ONLY)),
+    no_effect("enable.auto.offset.store", "what a handler has finished is stored, nothing else")
+        .kind(Kind::Choice(TRUE_ONLY)),
     no_effect("enable.partition.eof", "the end of a partition is an event of its own"),
     no_effect("offset.store.method", "offsets are kept by the broker"),
     no_effect("offset.store.path", "offsets are kept by the broker"),
@@ -116,28 +322,35 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("queued.min.messages", "memory.budget.bytes alone decides how much is fetched ahead"),
     no_effect("fetch.queue.backoff.ms", "a Fetch is sent as soon as the memory budget has room"),
     no_effect("fetch.error.backoff.ms", "retry.backoff.ms applies to Fetch as to every request"),
-    no_effect("topic.metadata.refresh.fast.interval.ms", "retry.backoff.ms applies to Metadata as to every request"),
+    no_effect(
+        "topic.metadata.refresh.fast.interval.ms",
+        "retry.backoff.ms applies to Metadata as to every request",
+    ),
     no_effect("topic.metadata.refresh.fast.cnt", "retry.backoff.ms applies to Metadata as to every request"),
     no_effect("topic.metadata.refresh.sparse", "metadata is asked for the topics in use only"),
-    no_effect("topic.metadata.propagation.max.ms", "an unknown topic is retried within default.api.timeout.ms"),
+    no_effect(
+        "topic.metadata.propagation.max.ms",
+        "an unknown topic is retried within default.api.timeout.ms",
+    ),
     no_effect("coordinator.query.interval.ms", "the coordinator is looked up when it stops answering"),
     no_effect("group.protocol.type", "it is always `consumer`"),
     no_effect("consume.callback.max.messages", "max.poll.records and max.poll.bytes bound a dispatch"),
     no_effect("max.in.flight.requests.per.connection", PIPELINE),
     no_effect("max.in.flight", PIPELINE),
-    no_effect("socket.keepalive.enable", "connections are watched by request.timeout.ms").kind(Kind::Choice(FALSE_ONLY)),
+    no_effect("socket.keepalive.enable", "connections are watched by request.timeout.ms")
+        .kind(Kind::Choice(FALSE_ONLY)),
     no_effect("socket.nagle.disable", "TCP_NODELAY is always on"),
     no_effect("socket.max.fails", "a failed connection is opened again after reconnect.backoff.ms"),
     no_effect("socket.blocking.max.ms", "no socket call blocks"),
     no_effect("reconnect.backoff.jitter.ms", "jitter is part of reconnect.backoff.ms"),
     no_effect("broker.address.ttl", "names are resolved again at each reconnection"),
-    no_effect("broker.address.family", "addresses of both families are tried in turn").kind(Kind::Choice(ADDRESS_FAMILIES)),
+    no_effect("broker.address.family", "addresses of both families are tried in turn")
+        .kind(Kind::Choice(ADDRESS_FAMILIES)),
     no_effect("broker.version.fallback", VERSIONS),
     no_effect("api.version.*", VERSIONS),
     no_effect("builtin.features", "it cannot be set"),
     no_effect("enable.random.seed", "random numbers are seeded by the engine"),
     no_effect("internal.*", "it steers other clients' insides"),
-    no_effect("background_event_cb", RUST),
     no_effect("message.copy.max.bytes", PRODUCER),
     no_effect("message.max.bytes", PRODUCER),
     no_effect("max.request.size", PRODUCER),
@@ -150,6 +363,10 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("delivery.timeout.ms", PRODUCER),
     no_effect("message.timeout.ms", PRODUCER),
     no_effect("enable.idempotence", PRODUCER),
+    no_effect("enable.gapless.guarantee", PRODUCER),
+    no_effect("delivery.report.only.error", PRODUCER),
+    no_effect("produce.offset.report", PRODUCER),
+    no_effect("queuing.strategy", PRODUCER),
     no_effect("key.serializer", PRODUCER),
     no_effect("value.serializer", PRODUCER),
     no_effect("linger.ms", PRODUCER),
@@ -171,69 +388,6 @@ const RECOVERY: &str = "there is one way to find brokers again, and it cannot be
 const PIPELINE: &str = "each broker connection has its own order of requests";
 const VERSIONS: &str = "every broker is asked for its versions";
 const PRODUCER: &str = "it belongs to producers";
-
-const TLS_NOT_YET: Option<&str> = Some("connections are in plain text; use PLAINTEXT");
-const COOPERATIVE_NOT_YET: Option<&str> = Some("use range or roundrobin");
-
-const SECURITY_PROTOCOLS: &[Choice] = &[
-    word("PLAINTEXT"),
-    later("SSL", &[], TLS_NOT_YET),
-    later("SASL_PLAINTEXT", &[], Some("connections are not authenticated; use PLAINTEXT")),
-    later("SASL_SSL", &[], TLS_NOT_YET),
-];
-const DNS_LOOKUPS: &[Choice] = &[
-    word("use_all_dns_ips"),
-    later("resolve_canonical_bootstrap_servers_only", &[], Some("use use_all_dns_ips")),
-];
-const GROUP_PROTOCOLS: &[Choice] = &[word("classic"), later("consumer", &[], Some("use classic"))];
-const ASSIGNORS: &[Choice] = &[
-    synonyms("range", &["org.apache.kafka.clients.consumer.RangeAssignor"]),
-    synonyms("roundrobin", &["org.apache.kafka.clients.consumer.RoundRobinAssignor"]),
-    later("sticky", &["org.apache.kafka.clients.consumer.StickyAssignor"], COOPERATIVE_NOT_YET),
-    later(
-        "cooperative-sticky",
-        &["org.apache.kafka.clients.consumer.CooperativeStickyAssignor"],
-        COOPERATIVE_NOT_YET,
-    ),
-];
-const OFFSET_RESETS: &[Choice] = &[
-    synonyms("earliest", &["smallest", "beginning"]),
-    synonyms("latest", &["largest", "end"]),
-    synonyms("none", &["error"]),
-    later("by_duration:", &[], Some("use earliest, latest or none")),
-];
-const ISOLATION_LEVELS: &[Choice] = &[word("read_uncommitted"), word("read_committed")];
-const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("spin")];
-const TRANSPORTS: &[Choice] = &[
-    word("auto"),
-    synonyms("uring", &["io_uring"]),
-    later("poll", &["epoll"], Some("use uring, where the host permits io_uring")),
-];
-const TRUE_ONLY: &[Choice] =
-    &[word("true"), later("false", &[], Some("mark records with `Context::done` instead"))];
-const FALSE_ONLY: &[Choice] =
-    &[word("false"), later("true", &[], Some("request.timeout.ms finds dead connections"))];
-const ADDRESS_FAMILIES: &[Choice] = &[
-    word("any"),
-    later("v4", &[], Some("name brokers by their IPv4 addresses")),
-    later("v6", &[], Some("name brokers by their IPv6 addresses")),
-];
-
-const fn word(word: &'static str) -> Choice {
-    synonyms(word, &[])
-}
-
-const fn synonyms(word: &'static str, synonyms: &'static [&'static str]) -> Choice {
-    Choice { word, synonyms, not_yet: None }
-}
-
-const fn later(
-    word: &'static str,
-    synonyms: &'static [&'static str],
-    not_yet: Option<&'static str>,
-) -> Choice {
-    Choice { word, synonyms, not_yet }
-}
 
 impl Property {
     const fn default(self, value: &'static str) -> Self {
@@ -319,6 +473,29 @@ mod tests {
     fn every_used_property_says_what_it_is() {
         for property in PROPERTIES.iter().filter(|property| property.status == Status::Used) {
             assert!(property.doc.ends_with('.'), "{}", property.name);
+        }
+    }
+
+    /// All of `ConsumerConfig` in Kafka 4.1, with one of each family of `ssl.` and `sasl.`.
+    const JAVA_CONSUMER: &str = "\
+        allow.auto.create.topics auto.commit.interval.ms auto.include.jmx.reporter auto.offset.reset \
+        bootstrap.servers check.crcs client.dns.lookup client.id client.rack config.providers \
+        connections.max.idle.ms default.api.timeout.ms enable.auto.commit enable.metrics.push \
+        exclude.internal.topics fetch.max.bytes fetch.max.wait.ms fetch.min.bytes group.id group.instance.id \
+        group.protocol group.remote.assignor heartbeat.interval.ms interceptor.classes isolation.level \
+        key.deserializer max.partition.fetch.bytes max.poll.interval.ms max.poll.records metadata.max.age.ms \
+        metadata.recovery.rebootstrap.trigger.ms metadata.recovery.strategy metric.reporters \
+        metrics.num.samples metrics.recording.level metrics.sample.window.ms partition.assignment.strategy \
+        receive.buffer.bytes reconnect.backoff.max.ms reconnect.backoff.ms request.timeout.ms \
+        retry.backoff.max.ms retry.backoff.ms sasl.jaas.config security.protocol security.providers \
+        send.buffer.bytes session.timeout.ms share.acknowledgement.mode \
+        socket.connection.setup.timeout.max.ms socket.connection.setup.timeout.ms ssl.keystore.location \
+        value.deserializer";
+
+    #[test]
+    fn every_property_of_kafkas_own_consumer_is_recognised() {
+        for name in JAVA_CONSUMER.split_ascii_whitespace() {
+            assert!(Property::find(name).is_some(), "{name}");
         }
     }
 }

@@ -170,7 +170,8 @@ pub struct ShardMemory {
 }
 
 impl Config {
-    /// Every property that is used, with its value, where that is from, and what it means; in the table's order.
+    /// Every property that is used, with its value, where that is from, and what it means; in the order of
+    /// the table.
     pub fn effective(&self) -> &[EffectiveValue] {
         &self.effective
     }
@@ -294,7 +295,8 @@ impl Config {
         };
         if self.heartbeat_interval >= self.session_timeout {
             let problem = format!(
-                "heartbeat.interval.ms={} must be less than session.timeout.ms={}, or the member is taken for dead between heartbeats",
+                "heartbeat.interval.ms={} must be less than session.timeout.ms={}, or the member is taken \
+                 for dead between heartbeats",
                 self.heartbeat_interval.as_millis(),
                 self.session_timeout.as_millis()
             );
@@ -302,7 +304,8 @@ impl Config {
         }
         if self.receive_message_max_bytes < self.fetch_max_bytes.saturating_add(RESPONSE_OVERHEAD_BYTES) {
             let problem = format!(
-                "receive.message.max.bytes={} must be at least fetch.max.bytes={} plus {RESPONSE_OVERHEAD_BYTES}, or responses that were asked for are refused",
+                "receive.message.max.bytes={} must be at least fetch.max.bytes={} plus \
+                 {RESPONSE_OVERHEAD_BYTES}, or responses that were asked for are refused",
                 self.receive_message_max_bytes, self.fetch_max_bytes
             );
             return inconsistent(problem, "receive.message.max.bytes", "fetch.max.bytes");
@@ -338,7 +341,8 @@ fn group_instance_id(values: &Values, has_group: bool) -> Result<Option<String>,
             value: id,
             origin: values.origin(KEY),
             expected: format!(
-                "at most {MAX_GROUP_INSTANCE_ID_BYTES} of the characters a-z, A-Z, 0-9, '.', '_', '-', and not . or .."
+                "at most {MAX_GROUP_INSTANCE_ID_BYTES} of the characters a-z, A-Z, 0-9, '.', '_', '-', \
+                 and not . or .."
             ),
             detail: None,
         });

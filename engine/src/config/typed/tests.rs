@@ -132,12 +132,15 @@ fn each_shard_gets_its_share_or_the_error_says_what_the_budget_must_be() {
     assert_eq!(config.most_shards(), 4);
     assert!(config.shard_memory(4).is_ok());
     let message = config.shard_memory(5).unwrap_err().to_string();
-    assert!(message.contains("too small for 5 shards") && message.contains("at least 26214400"), "{message}");
+    assert!(
+        message.contains("too small for 5 shard(s)") && message.contains("at least 26214400"),
+        "{message}"
+    );
 }
 
 #[test]
 fn a_budget_that_carries_no_shard_at_all_is_refused() {
-    assert!(message(&["memory.budget.bytes=1048576"]).contains("too small for 1 shards"));
+    assert!(message(&["memory.budget.bytes=1048576"]).contains("too small for 1 shard(s)"));
 }
 
 #[test]
