@@ -5,6 +5,8 @@ use millstream_protocol::record::{
     BatchError, Codec, ControlType, DecompressError, Decompressor, NewRecord, RecordBatch,
     RecordBatchBuilder, RecordBatches, RecordFault,
 };
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 /// The first byte that the CRC covers.
 const CRC_CONTENT_AT: usize = 21;
@@ -43,17 +45,27 @@ fn read(bytes: &[u8], check_crc: bool) -> Result<Vec<String>, String> {
             batch.verify_crc().map_err(|error| error.to_string())?;
         }
         seen.push(format!("{:?} {:?}", batch, batch.control_type(&mut decompressor)));
-        let written = decompressor
-            .decompress(batch.codec(), batch.payload(), &mut output)
-            .map_err(|error| error.to_string());
-        let written = if batch.record_count() == 0 { 0 } else { written? };
-        for record in &batch.records_in(&output[..written]) {
+        let records = match batch.records() {
+            Some(records) => records,
+            None => {
+                let written = decompressor
+                    .decompress(batch.codec(), batch.payload(), &mut output)
+                    .map_err(|error| error.to_string())?;
+                batch.records_in(&output[..written])
+            }
+        };
+        for record in &records {
             let record = record.map_err(|error| error.to_string())?;
             let headers: Vec<_> = record.headers.collect();
             seen.push(format!("{record:?} {headers:?}"));
         }
     }
     Ok(seen)
+}
+
+fn with_good_crc(bytes: &mut [u8]) {
+    let crc = crc_fast::crc32_iscsi(&bytes[CRC_CONTENT_AT..]);
+    bytes[CRC_AT..CRC_CONTENT_AT].copy_from_slice(&crc.to_be_bytes());
 }
 
 #[test]
@@ -125,6 +137,29 @@ fn any_changed_byte_without_the_crc_checked_is_answered_without_panic() {
     }
 }
 
+proptest! {
+    #[test]
+    fn any_bytes_changed_under_a_good_crc_are_answered_without_panic(
+        which in 0usize..8,
+        changes in vec((CRC_CONTENT_AT..400, any::<u8>()), 1..8),
+    ) {
+        let (_, mut bytes) = corpus().swap_remove(which);
+        let length = bytes.len();
+        for (at, byte) in changes {
+            bytes[CRC_CONTENT_AT + at % (length - CRC_CONTENT_AT)] = byte;
+        }
+        with_good_crc(&mut bytes);
+        if let Err(reason) = read(&bytes, true) {
+            prop_assert!(!reason.contains("CRC-32C"), "{}", reason);
+        }
+    }
+
+    #[test]
+    fn any_bytes_at_all_are_answered_without_panic(bytes in vec(any::<u8>(), 0..200)) {
+        let _ = read(&bytes, false);
+    }
+}
+
 #[test]
 fn a_malformed_record_inside_a_good_crc_ends_the_batch_at_its_offset() {
     let mut builder = RecordBatchBuilder::new(500);
@@ -149,8 +184,7 @@ fn a_malformed_record_inside_a_good_crc_ends_the_batch_at_its_offset() {
     for (at, byte, fault) in cases {
         let mut bytes = good.clone();
         bytes[second + at] = byte;
-        let crc = crc_fast::crc32_iscsi(&bytes[CRC_CONTENT_AT..]);
-        bytes[CRC_AT..CRC_CONTENT_AT].copy_from_slice(&crc.to_be_bytes());
+        with_good_crc(&mut bytes);
 
         let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
         batch.verify_crc().unwrap();

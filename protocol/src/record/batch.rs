@@ -237,10 +237,12 @@ impl<'a> RecordBatch<'a> {
         Err(BatchError::CrcMismatch { position, base_offset, stored, computed })
     }
 
-    /// The records of an uncompressed batch, `None` when they must be decompressed first.
+    /// The records of an uncompressed batch, `None` when they must be decompressed first. A batch that compaction has
+    /// emptied counts as uncompressed whatever its codec: no codec has a payload of no bytes.
     #[inline]
     pub fn records(&self) -> Option<Records<'a>> {
-        (self.codec() == Codec::None).then(|| Records::new(self, self.payload()))
+        let readable = self.codec() == Codec::None || self.payload().is_empty();
+        readable.then(|| Records::new(self, self.payload()))
     }
 
     /// The records of this batch out of its decompressed payload.
@@ -463,9 +465,12 @@ mod tests {
 
     #[test]
     fn an_empty_compacted_batch_still_moves_the_position() {
-        let bytes = RecordBatchBuilder::new(10).last_offset(19).finish().unwrap();
-        let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
-        assert_eq!((batch.record_count(), batch.next_offset()), (0, 20));
-        assert_eq!(batch.records().unwrap().iter().count(), 0);
+        for codec in Codec::ALL {
+            let mut bytes = RecordBatchBuilder::new(10).last_offset(19).finish().unwrap();
+            bytes[CRC_CONTENT_AT + 1] |= codec.attributes() as u8;
+            let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
+            assert_eq!((batch.record_count(), batch.next_offset(), batch.codec()), (0, 20, codec));
+            assert_eq!(batch.records().unwrap().iter().count(), 0);
+        }
     }
 }

@@ -276,3 +276,59 @@ fn put_nullable(bytes: &mut Vec<u8>, content: Option<&[u8]>) {
         None => varint::put(bytes, -1),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::RecordBatch;
+    use super::*;
+
+    #[test]
+    fn offsets_that_a_batch_cannot_hold_are_refused_by_name() {
+        let record = NewRecord::default();
+        let refused = |builder: RecordBatchBuilder| match builder.finish() {
+            Err(BuildError::Offset { offset, .. }) => offset,
+            other => panic!("{other:?}"),
+        };
+        for wrong in [4, 5, 7, 5 + (1 << 31), i64::MAX, i64::MIN] {
+            let mut builder = RecordBatchBuilder::new(5);
+            builder.append_at(7, &record).append_at(wrong, &record).append(&record);
+            assert_eq!(refused(builder), wrong);
+        }
+        let mut builder = RecordBatchBuilder::new(5).last_offset(6);
+        builder.append_at(7, &record);
+        assert_eq!(refused(builder), 6);
+        assert_eq!(refused(RecordBatchBuilder::new(5).last_offset(6 + (1 << 31))), 6 + (1 << 31));
+    }
+
+    #[test]
+    fn a_restamped_batch_keeps_its_crc() {
+        let mut builder = RecordBatchBuilder::new(5);
+        builder.append(&NewRecord::default()).append(&NewRecord::default());
+        let mut bytes = builder.finish().unwrap();
+        assert!(restamp(&mut bytes, 1_000, 3));
+        let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
+        batch.verify_crc().unwrap();
+        assert_eq!((batch.base_offset(), batch.next_offset()), (1_000, 1_002));
+        assert_eq!(batch.partition_leader_epoch(), 3);
+        assert!(!restamp(&mut bytes[..60], 0, 0), "shorter than a header");
+    }
+
+    #[test]
+    fn the_header_says_what_was_set() {
+        let mut builder = RecordBatchBuilder::new(5)
+            .producer(77, 3, 900)
+            .partition_leader_epoch(4)
+            .transactional()
+            .delete_horizon_ms(123);
+        builder.append(&NewRecord { timestamp: 50, ..NewRecord::default() });
+        builder.append(&NewRecord { timestamp: 20, ..NewRecord::default() });
+        let (uncompressed, count) = (builder.uncompressed_bytes(), builder.count());
+        let bytes = builder.last_offset(9).finish().unwrap();
+        let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
+        assert_eq!((bytes.len(), batch.record_count() as usize), (uncompressed, count));
+        assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence()), (77, 3, 900));
+        assert_eq!((batch.partition_leader_epoch(), batch.last_offset()), (4, 9));
+        assert!(batch.is_transactional() && !batch.is_control());
+        assert_eq!((batch.delete_horizon_ms(), batch.max_timestamp()), (Some(123), 50));
+    }
+}

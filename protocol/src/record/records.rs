@@ -77,7 +77,7 @@ pub struct RecordView<'a> {
 /// [`Records::resume`] goes on without walking again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecordCursor {
-    position: u32,
+    position: usize,
     remaining: u32,
     next_delta: u32,
 }
@@ -85,7 +85,7 @@ pub struct RecordCursor {
 impl RecordCursor {
     /// Byte position of the next record in the decompressed payload.
     pub fn position(&self) -> usize {
-        self.position as usize
+        self.position
     }
 
     /// How many records are left.
@@ -157,7 +157,7 @@ impl<'a> Records<'a> {
     /// Goes on from where an iteration over the same records stood.
     #[inline]
     pub fn resume(&self, cursor: RecordCursor) -> RecordIter<'a> {
-        match self.bytes.get(cursor.position as usize..) {
+        match self.bytes.get(cursor.position..) {
             Some(rest) if cursor.remaining <= self.frame.count => {
                 self.iterate(rest, cursor.remaining, cursor.next_delta)
             }
@@ -203,8 +203,7 @@ impl<'a> RecordIter<'a> {
     #[inline]
     pub fn cursor(&self) -> RecordCursor {
         RecordCursor {
-            // A batch is at most i32::MAX bytes long, a longer payload is refused while it is decompressed.
-            position: self.byte_position() as u32,
+            position: self.byte_position(),
             remaining: self.remaining,
             next_delta: self.next_delta,
         }

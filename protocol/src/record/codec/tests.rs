@@ -173,6 +173,27 @@ fn every_cut_of_a_payload_is_an_error() {
 }
 
 #[test]
+fn a_changed_byte_is_never_passed_off_as_content_where_the_format_has_checksums() {
+    let content = content(3_000);
+    let checked = FrameInfo::new().content_checksum(true);
+    let block_checked = FrameInfo::new().block_checksums(true);
+    let payloads = [
+        (Codec::Gzip, compressed(Codec::Gzip, &content)),
+        (Codec::Lz4, lz4_with(checked, &content)),
+        (Codec::Lz4, lz4_with(block_checked, &content)),
+    ];
+    for (codec, payload) in payloads {
+        for at in 0..payload.len() {
+            let mut changed = payload.clone();
+            changed[at] ^= 0x10;
+            if let Ok(output) = decompressed(codec, &changed, content.len()) {
+                assert_eq!(output, content, "{codec} byte {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn a_decompressor_goes_on_after_an_error() {
     let content = content(50_000);
     let mut decompressor = Decompressor::new();
