@@ -1,0 +1,206 @@
+//! What a member asks of whoever drives it: requests to send, and news about its partitions.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kafka_protocol::messages::{
+    ApiKey, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+};
+
+use crate::group::TopicPartition;
+use crate::group::consumer_protocol::ConsumerProtocolError;
+use crate::request::{ErrorCode, RequestError, encode_request};
+
+/// Something to do, from [`ClassicGroup::poll`](super::ClassicGroup::poll).
+#[derive(Debug, Clone, PartialEq)]
+pub enum GroupAction {
+    /// Find the group's coordinator and connect to it, then call
+    /// [`coordinator_known`](super::ClassicGroup::coordinator_known). Asked once; retries are the caller's.
+    NeedCoordinator,
+    /// Send this to the coordinator. All but LeaveGroup go on one connection, which a JoinGroup can block for
+    /// as long as a rebalance takes; LeaveGroup goes on the one that commits use, so that it is never behind a join.
+    Send(GroupRequest),
+    /// This member leads: say how many partitions these topics have, with
+    /// [`set_partition_counts`](super::ClassicGroup::set_partition_counts). Heartbeats go on meanwhile.
+    NeedMetadata {
+        /// Every topic that a member of the group wants.
+        topics: Vec<Arc<str>>,
+    },
+    /// Stop consuming these, commit, then call [`revoked`](super::ClassicGroup::revoked). Heartbeats go on and
+    /// commits are accepted until then.
+    Revoke {
+        /// All partitions owned.
+        partitions: Vec<TopicPartition>,
+    },
+    /// The member owns these from now on (none, if there are more members than partitions).
+    Assigned {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// The group's generation, for commits.
+        generation: i32,
+        /// The member's id, for commits.
+        member_id: String,
+    },
+    /// These are no longer owned, and nothing can be committed for them.
+    Lost {
+        /// All partitions owned until now.
+        partitions: Vec<TopicPartition>,
+        /// Why.
+        reason: LostReason,
+    },
+    /// The member is out of the group; [`start`](super::ClassicGroup::start) joins again.
+    Left,
+    /// The member cannot be in the group; nothing follows. Where partitions were owned, `Lost` came before.
+    Fatal(GroupError),
+}
+
+/// Why partitions were lost.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LostReason {
+    /// No heartbeat succeeded for `session.timeout.ms`, counted from the sending of the last good one; others
+    /// may own the partitions already.
+    #[error("no heartbeat was answered for session.timeout.ms ({session_timeout_ms} ms)")]
+    SessionTimeout {
+        /// `session.timeout.ms`.
+        session_timeout_ms: u128,
+    },
+    /// The coordinator no longer counts this member in.
+    #[error("the coordinator answered {0}")]
+    Expelled(ErrorCode),
+    /// A batch took longer than `max.poll.interval.ms`.
+    #[error("{lane} took longer than max.poll.interval.ms")]
+    PollInterval {
+        /// What took so long.
+        lane: String,
+    },
+    /// An error that ends the membership.
+    #[error("the membership failed")]
+    Failed,
+}
+
+/// Why a member cannot be in its group.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GroupError {
+    /// The coordinator refuses the member.
+    #[error("group {group}: {api:?} was refused with {code}")]
+    Refused {
+        /// `group.id`.
+        group: String,
+        /// The request.
+        api: ApiKey,
+        /// The coordinator's error.
+        code: ErrorCode,
+    },
+    /// The group is of another kind, or the coordinator picked an assignor that was not offered.
+    #[error("group {group}: the coordinator answered with protocol {protocol}, offered were {offered}")]
+    ForeignProtocol {
+        /// `group.id`.
+        group: String,
+        /// What the coordinator says.
+        protocol: String,
+        /// What this member can do.
+        offered: String,
+    },
+    /// Another member's bytes cannot be read.
+    #[error("group {group}: {what} of member {member} is malformed: {source}")]
+    Malformed {
+        /// `group.id`.
+        group: String,
+        /// Subscription or assignment.
+        what: &'static str,
+        /// Whose.
+        member: String,
+        /// What is wrong.
+        source: ConsumerProtocolError,
+    },
+    /// The broker is too old for `group.instance.id`.
+    #[error(
+        "group {group}: group.instance.id needs JoinGroup version 5 or later (Kafka 2.3), the broker has {version}"
+    )]
+    NoStaticMembers {
+        /// `group.id`.
+        group: String,
+        /// The highest version in common.
+        version: i16,
+    },
+    /// The coordinator cannot be found, for a reason that does not pass.
+    #[error("group {group}: the coordinator cannot be found: {code}")]
+    NoCoordinator {
+        /// `group.id`.
+        group: String,
+        /// The error of FindCoordinator.
+        code: ErrorCode,
+    },
+}
+
+/// Which request a response answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GroupRequestKind {
+    /// JoinGroup.
+    Join,
+    /// SyncGroup.
+    Sync,
+    /// Heartbeat.
+    Heartbeat,
+    /// LeaveGroup.
+    Leave,
+}
+
+/// A request to the coordinator.
+#[derive(Clone, PartialEq)]
+pub struct GroupRequest {
+    pub(super) body: Body,
+    pub(super) version: i16,
+    pub(super) timeout: Duration,
+}
+
+#[derive(Clone, PartialEq)]
+pub(super) enum Body {
+    Join(JoinGroupRequest),
+    Sync(SyncGroupRequest),
+    Heartbeat(HeartbeatRequest),
+    Leave(LeaveGroupRequest),
+}
+
+impl GroupRequest {
+    /// Which request it is.
+    pub fn kind(&self) -> GroupRequestKind {
+        match &self.body {
+            Body::Join(_) => GroupRequestKind::Join,
+            Body::Sync(_) => GroupRequestKind::Sync,
+            Body::Heartbeat(_) => GroupRequestKind::Heartbeat,
+            Body::Leave(_) => GroupRequestKind::Leave,
+        }
+    }
+
+    /// How long to wait for the answer before the connection is given up: a JoinGroup is answered when the whole
+    /// group has joined.
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Appends the whole frame to `out`.
+    ///
+    /// # Errors
+    /// [`RequestError`], for a client id that is too long.
+    pub fn encode(
+        &self,
+        correlation_id: i32,
+        client_id: &str,
+        out: &mut Vec<u8>,
+    ) -> Result<(), RequestError> {
+        match &self.body {
+            Body::Join(body) => encode_request(body, self.version, correlation_id, client_id, out),
+            Body::Sync(body) => encode_request(body, self.version, correlation_id, client_id, out),
+            Body::Heartbeat(body) => encode_request(body, self.version, correlation_id, client_id, out),
+            Body::Leave(body) => encode_request(body, self.version, correlation_id, client_id, out),
+        }
+    }
+}
+
+impl fmt::Debug for GroupRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} v{}", self.kind(), self.version)
+    }
+}

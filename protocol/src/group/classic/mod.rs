@@ -1,0 +1,493 @@
+//! Membership in a classic consumer group: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, eager rebalancing.
+//!
+//! ```text
+//!          start                JoinGroup           leader: partition counts
+//!   Idle ────────► Unjoined ─────────► Joining ───────────────► Assigning
+//!    ▲                ▲                   │ follower                │
+//!    │ Left           │ revoked           ▼                         │
+//!  Leaving ◄── Revoking ◄── Stable ◄── Syncing ◄────────────────────┘
+//! ```
+//!
+//! [`ClassicGroup`] does no IO. Its driver calls [`poll`](ClassicGroup::poll) until it returns nothing,
+//! carries out each [`GroupAction`], waits until [`deadline`](ClassicGroup::deadline) or an answer,
+//! and reports what happened. A partition is consumed from `Assigned` until `Revoke` or `Lost`.
+//!
+//! Non-obvious:
+//! - Partitions are given up before JoinGroup is sent, and only when the caller says so with
+//!   [`revoked`](ClassicGroup::revoked): the final commit must be answered under the old generation. Heartbeats
+//!   go on meanwhile. The coordinator's patience is `max.poll.interval.ms`.
+//! - The session is counted from the *sending* of the last good heartbeat: the coordinator's own count
+//!   started later, so it cannot have given the partitions away before this member lets go.
+//! - One request is in flight at a time (LeaveGroup aside): a coordinator answers a connection in order.
+
+mod action;
+mod config;
+mod requests;
+mod responses;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+pub use action::{GroupAction, GroupError, GroupRequest, GroupRequestKind, LostReason};
+pub use config::ClassicConfig;
+use requests::{Identity, Versions};
+
+use super::TopicPartition;
+use super::assignor::{Assignor, Member, PartitionCounts};
+use super::backoff::Backoff;
+use super::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
+use crate::request::{ErrorCode, Unsupported, VersionTable};
+
+/// A member of a classic group.
+#[derive(Debug)]
+pub struct ClassicGroup {
+    config: ClassicConfig,
+    identity: Identity,
+    state: State,
+    coordinator: Coordinator,
+    in_flight: Option<InFlight>,
+    /// The subscription, sorted, without repetitions.
+    topics: Vec<Arc<str>>,
+    owned: Vec<TopicPartition>,
+    /// What the leader knows of the group; `None` on a follower.
+    leading: Option<Leading>,
+    /// What the coordinator picked for this generation.
+    assignor: Assignor,
+    events: VecDeque<GroupAction>,
+    backoff: Backoff,
+    /// Nothing is sent before this.
+    not_before: Option<Instant>,
+    /// When the membership was last proven: the sending of a good heartbeat, or the answer to a SyncGroup.
+    proven_at: Option<Instant>,
+    next_heartbeat: Option<Instant>,
+    join_reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum State {
+    /// Not in the group and not wanting to be.
+    Idle,
+    /// JoinGroup is the next thing to send.
+    Unjoined,
+    Joining,
+    /// The leader waits for partition counts.
+    Assigning,
+    /// SyncGroup is to be sent with these (member id, assignment), or is in flight.
+    Syncing(Vec<(String, Bytes)>),
+    Stable,
+    /// The caller gives up its partitions.
+    Revoking(Then),
+    /// LeaveGroup is to be sent or in flight; given up at the time named.
+    Leaving {
+        sent: bool,
+        until: Instant,
+    },
+    /// `Fatal` was said.
+    Failed,
+}
+
+/// What follows when the partitions are given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Rejoin,
+    Leave,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coordinator {
+    Unknown { asked: bool },
+    Known(Versions),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    kind: GroupRequestKind,
+    version: i16,
+    sent_at: Instant,
+}
+
+#[derive(Debug)]
+struct Leading {
+    members: Vec<Member>,
+    /// Every topic that a member wants.
+    topics: BTreeSet<Arc<str>>,
+    /// The counts that the current assignment was made with, of those topics.
+    counts: Option<PartitionCounts>,
+}
+
+impl ClassicGroup {
+    /// A member that is in no group yet: [`ClassicGroup::subscribe`] and [`ClassicGroup::start`] make it join.
+    ///
+    /// # Panics
+    /// If `config` names no assignor.
+    pub fn new(config: ClassicConfig) -> ClassicGroup {
+        assert!(!config.assignors.is_empty(), "a member offers at least one assignor");
+        ClassicGroup {
+            identity: Identity::new(&config),
+            state: State::Idle,
+            coordinator: Coordinator::Unknown { asked: false },
+            in_flight: None,
+            topics: Vec::new(),
+            owned: Vec::new(),
+            leading: None,
+            assignor: config.assignors[0],
+            events: VecDeque::new(),
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed),
+            not_before: None,
+            proven_at: None,
+            next_heartbeat: None,
+            join_reason: "first join",
+            config,
+        }
+    }
+
+    /// Wants to be in the group. Does nothing unless the member is new or has left.
+    pub fn start(&mut self) {
+        if self.state == State::Idle {
+            self.join_reason = "first join";
+            self.state = State::Unjoined;
+        }
+    }
+
+    /// Wants these topics; a member that has joined with others joins again.
+    pub fn subscribe(&mut self, topics: impl IntoIterator<Item = Arc<str>>) {
+        let topics: Vec<_> = topics.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+        if topics == self.topics {
+            return;
+        }
+        self.topics = topics;
+        match self.state {
+            State::Stable => self.rebalance("the subscription changed"),
+            // Asked with the old subscription: asked anew once the answer is there.
+            State::Joining | State::Assigning | State::Syncing(_) => {
+                self.abandon_join("the subscription changed")
+            }
+            _ => {}
+        }
+    }
+
+    /// The coordinator is connected and offers these versions.
+    ///
+    /// # Errors
+    /// [`Unsupported`] if the broker has no group requests that we speak; the member waits as if none were known.
+    pub fn coordinator_known(&mut self, versions: &VersionTable) -> Result<(), Unsupported> {
+        let versions = Versions::negotiate(versions)?;
+        if self.identity.is_static() && versions.join < 5 && self.is_member() {
+            let error =
+                GroupError::NoStaticMembers { group: self.config.group_id.clone(), version: versions.join };
+            self.fail(error);
+            return Ok(());
+        }
+        self.coordinator = Coordinator::Known(versions);
+        Ok(())
+    }
+
+    /// The coordinator cannot be found, for a reason that retries do not cure (GROUP_AUTHORIZATION_FAILED, ...).
+    pub fn coordinator_failed(&mut self, code: ErrorCode) {
+        if self.is_member() {
+            self.fail(GroupError::NoCoordinator { group: self.config.group_id.clone(), code });
+        }
+    }
+
+    /// How many partitions the topics of [`GroupAction::NeedMetadata`] have.
+    pub fn set_partition_counts(&mut self, counts: &PartitionCounts) {
+        let (State::Assigning, Some(leading)) = (&self.state, &mut self.leading) else { return };
+        let counts = of_interest(counts, &leading.topics);
+        let assigned = self.assignor.assign(&leading.members, &counts);
+        let members = leading.members.iter().map(|member| member.member_id.clone());
+        let bytes = assigned.into_iter().map(|partitions| {
+            let assignment = Assignment { partitions, user_data: None };
+            Bytes::from(assignment.encode(CONSUMER_PROTOCOL_VERSION))
+        });
+        let assignments = members.zip(bytes).collect();
+        leading.counts = Some(counts);
+        self.state = State::Syncing(assignments);
+    }
+
+    /// Metadata was refreshed: the leader joins again if a topic of the group has gained or lost partitions.
+    pub fn metadata_changed(&mut self, counts: &PartitionCounts) {
+        let Some(leading) = self.leading.as_ref().filter(|_| self.state == State::Stable) else { return };
+        if leading.counts.as_ref().is_some_and(|used| *used != of_interest(counts, &leading.topics)) {
+            self.rebalance("partition counts changed");
+        }
+    }
+
+    /// The partitions of [`GroupAction::Revoke`] are given up and their final commit is answered. Of no effect
+    /// unless a revocation is pending; `Lost` and `Fatal` end one.
+    pub fn revoked(&mut self, now: Instant) {
+        let State::Revoking(then) = self.state else { return };
+        self.owned.clear();
+        match then {
+            Then::Rejoin => self.state = State::Unjoined,
+            Then::Leave => self.begin_leaving(now),
+        }
+    }
+
+    /// Leaves the group in order: `Revoke` first where partitions are owned, then LeaveGroup (a static member skips it
+    /// and keeps its place), then `Left`.
+    pub fn leave(&mut self, now: Instant) {
+        match self.state {
+            State::Idle if self.events.is_empty() => self.events.push_back(GroupAction::Left),
+            State::Idle | State::Failed | State::Leaving { .. } | State::Revoking(Then::Leave) => {}
+            State::Revoking(Then::Rejoin) => self.state = State::Revoking(Then::Leave),
+            State::Stable if !self.owned.is_empty() => self.revoke(Then::Leave),
+            _ => self.begin_leaving(now),
+        }
+    }
+
+    /// A batch of `lane` has taken longer than `max.poll.interval.ms`: the partitions are lost and the member leaves.
+    /// It joins again with [`ClassicGroup::start`], after `Left`.
+    pub fn poll_interval_exceeded(&mut self, lane: &str, now: Instant) {
+        if self.is_member() {
+            self.lose(LostReason::PollInterval { lane: lane.to_owned() });
+            self.begin_leaving(now);
+        }
+    }
+
+    /// The connection to the coordinator broke, or a request of the group timed out. The coordinator is
+    /// looked for anew; owned partitions are kept as long as the session lasts.
+    pub fn on_disconnected(&mut self, now: Instant) {
+        self.in_flight = None;
+        self.coordinator = Coordinator::Unknown { asked: false };
+        self.delay(now);
+        match self.state {
+            State::Joining | State::Assigning | State::Syncing(_) => self.state = State::Unjoined,
+            State::Leaving { sent: true, .. } => self.finish_leaving(),
+            _ => {}
+        }
+    }
+
+    /// The next thing to do; to be called until there is none.
+    pub fn poll(&mut self, now: Instant) -> Option<GroupAction> {
+        if self.events.is_empty() {
+            self.check_limits(now);
+        }
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        if self.not_before.is_some_and(|at| now < at) {
+            return None;
+        }
+        self.not_before = None;
+        match self.coordinator {
+            _ if !self.is_member() && !matches!(self.state, State::Leaving { .. }) => None,
+            Coordinator::Known(versions) => self.next_request(versions, now).map(GroupAction::Send),
+            Coordinator::Unknown { asked: true } => None,
+            Coordinator::Unknown { asked: false } => {
+                self.coordinator = Coordinator::Unknown { asked: true };
+                Some(GroupAction::NeedCoordinator)
+            }
+        }
+    }
+
+    /// When to call [`ClassicGroup::poll`] again at the latest, if nothing else happens; of use once it has returned
+    /// nothing.
+    pub fn deadline(&self) -> Option<Instant> {
+        let session = self.session_end();
+        let can_send = self.in_flight.is_none() && matches!(self.coordinator, Coordinator::Known(_));
+        let heartbeat = self.next_heartbeat.filter(|_| self.heartbeats() && can_send);
+        let heartbeat = heartbeat.max(self.not_before.filter(|_| heartbeat.is_some()));
+        let leaving = match self.state {
+            State::Leaving { until, .. } => Some(until),
+            _ => None,
+        };
+        let not_before = self.not_before.filter(|_| !matches!(self.state, State::Idle | State::Failed));
+        [session, heartbeat, leaving, not_before].into_iter().flatten().min()
+    }
+
+    /// The group's generation, or -1 outside of one; for commits.
+    pub fn generation(&self) -> i32 {
+        self.identity.generation
+    }
+
+    /// The member's id, empty while it has none; for commits.
+    pub fn member_id(&self) -> &str {
+        &self.identity.member_id
+    }
+
+    /// `group.instance.id`; for commits.
+    pub fn group_instance_id(&self) -> Option<&str> {
+        self.config.group_instance_id.as_deref()
+    }
+
+    /// Whether a join is open: a commit would be answered with REBALANCE_IN_PROGRESS.
+    pub fn is_joining(&self) -> bool {
+        matches!(self.state, State::Unjoined | State::Joining | State::Assigning | State::Syncing(_))
+    }
+
+    /// The partitions owned, those being revoked included.
+    pub fn owned(&self) -> &[TopicPartition] {
+        &self.owned
+    }
+
+    /// The topics whose partition counts matter to this member: the group's for the leader, its own otherwise.
+    pub fn watched_topics(&self) -> impl Iterator<Item = &Arc<str>> + '_ {
+        let group = self.leading.iter().flat_map(|leading| &leading.topics);
+        let own = self.topics.iter().filter(|_| self.leading.is_none());
+        group.chain(own)
+    }
+
+    fn next_request(&mut self, versions: Versions, now: Instant) -> Option<GroupRequest> {
+        if let State::Leaving { sent, until } = self.state {
+            if sent {
+                return None;
+            }
+            self.state = State::Leaving { sent: true, until };
+            return Some(self.identity.leave(versions.leave, &self.config, "the consumer is closing"));
+        }
+        if self.in_flight.is_some() {
+            return None;
+        }
+        let request = match &self.state {
+            State::Unjoined => {
+                let request =
+                    self.identity.join(versions.join, &self.config, self.subscription(), self.join_reason);
+                self.state = State::Joining;
+                request
+            }
+            State::Syncing(assignments) => {
+                self.identity.sync(versions.sync, &self.config, self.assignor.name(), assignments)
+            }
+            _ if self.heartbeats() && self.next_heartbeat.is_none_or(|at| now >= at) => {
+                self.next_heartbeat = Some(now + self.config.heartbeat_interval);
+                self.identity.heartbeat(versions.heartbeat, &self.config)
+            }
+            _ => return None,
+        };
+        self.in_flight = Some(InFlight { kind: request.kind(), version: request.version, sent_at: now });
+        Some(request)
+    }
+
+    fn subscription(&self) -> Vec<u8> {
+        let subscription =
+            Subscription { topics: self.topics.clone(), generation: -1, ..Subscription::default() };
+        subscription.encode(CONSUMER_PROTOCOL_VERSION)
+    }
+
+    /// Joins again, after the partitions are given up.
+    fn rebalance(&mut self, reason: &'static str) {
+        self.join_reason = reason;
+        if self.owned.is_empty() {
+            self.state = State::Unjoined;
+        } else {
+            self.revoke(Then::Rejoin);
+        }
+    }
+
+    fn revoke(&mut self, then: Then) {
+        self.state = State::Revoking(then);
+        self.events.push_back(GroupAction::Revoke { partitions: self.owned.clone() });
+    }
+
+    /// Drops a join that is under way; its answer, when it comes, is not waited for in any state.
+    fn abandon_join(&mut self, reason: &'static str) {
+        self.join_reason = reason;
+        self.state = State::Unjoined;
+    }
+
+    fn begin_leaving(&mut self, now: Instant) {
+        self.owned.clear();
+        if self.identity.is_static() || self.identity.member_id.is_empty() {
+            self.finish_leaving();
+        } else {
+            self.state = State::Leaving { sent: false, until: now + self.config.request_timeout };
+            self.not_before = None;
+        }
+    }
+
+    fn finish_leaving(&mut self) {
+        self.forget_generation(true);
+        self.in_flight = None;
+        self.leading = None;
+        self.state = State::Idle;
+        self.events.push_back(GroupAction::Left);
+    }
+
+    /// The session's end by this member's count, while it has a session to lose.
+    fn session_end(&self) -> Option<Instant> {
+        self.proven_at.filter(|_| self.heartbeats()).map(|at| at + self.config.session_timeout)
+    }
+
+    /// Gives up what has taken too long: the session, or the way out of the group.
+    fn check_limits(&mut self, now: Instant) {
+        if let State::Leaving { until, .. } = self.state
+            && now >= until
+        {
+            self.finish_leaving();
+        }
+        if self.session_end().is_none_or(|end| now < end) {
+            return;
+        }
+        // The coordinator may be there and silent: it is looked for anew, over a new connection.
+        let session_timeout_ms = self.config.session_timeout.as_millis();
+        self.in_flight = None;
+        self.coordinator = Coordinator::Unknown { asked: false };
+        self.expelled(LostReason::SessionTimeout { session_timeout_ms }, false, now);
+    }
+
+    /// The member is out of its generation against its will: what it owned is lost, and it joins again
+    /// unless it was about to leave.
+    fn expelled(&mut self, reason: LostReason, forget_member: bool, now: Instant) {
+        self.lose(reason);
+        self.forget_generation(forget_member);
+        self.join_reason = "the member lost its membership";
+        if self.state == State::Revoking(Then::Leave) {
+            self.begin_leaving(now);
+        } else {
+            self.state = State::Unjoined;
+            self.delay(now);
+        }
+    }
+
+    fn lose(&mut self, reason: LostReason) {
+        let partitions = std::mem::take(&mut self.owned);
+        if !partitions.is_empty() {
+            // A revocation that the caller has not seen yet is pointless now.
+            self.events.retain(|event| !matches!(event, GroupAction::Revoke { .. }));
+            self.events.push_back(GroupAction::Lost { partitions, reason });
+        }
+    }
+
+    fn fail(&mut self, error: GroupError) {
+        self.lose(LostReason::Failed);
+        self.forget_generation(true);
+        self.in_flight = None;
+        self.leading = None;
+        self.state = State::Failed;
+        self.events.push_back(GroupAction::Fatal(error));
+    }
+
+    fn forget_generation(&mut self, forget_member: bool) {
+        self.identity.generation = -1;
+        self.proven_at = None;
+        self.next_heartbeat = None;
+        if forget_member {
+            self.identity.member_id = Default::default();
+        }
+    }
+
+    fn delay(&mut self, now: Instant) {
+        self.not_before = Some(now + self.backoff.next_delay());
+    }
+
+    /// Whether the coordinator expects heartbeats, and nothing that waits at the coordinator stands in for them.
+    fn heartbeats(&self) -> bool {
+        matches!(self.state, State::Stable | State::Revoking(_) | State::Assigning)
+    }
+
+    /// Whether the member is in the group or on its way in.
+    fn is_member(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Leaving { .. } | State::Failed)
+    }
+}
+
+fn of_interest(counts: &PartitionCounts, topics: &BTreeSet<Arc<str>>) -> PartitionCounts {
+    let known = topics.iter().filter_map(|topic| counts.get_key_value(topic));
+    known.map(|(topic, count)| (topic.clone(), *count)).collect()
+}
+
+#[cfg(test)]
+mod tests;

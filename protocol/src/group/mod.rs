@@ -1,0 +1,10 @@
+//! Consumer groups: membership as a state machine, assignors, and the bytes that members exchange.
+
+pub mod assignor;
+mod backoff;
+pub mod classic;
+pub mod consumer_protocol;
+mod partition;
+
+pub use classic::ClassicGroup;
+pub use partition::TopicPartition;
