@@ -1,6 +1,8 @@
 //! A thread-per-core Kafka consumer engine over io_uring.
 
 pub mod config;
+#[allow(dead_code, unused_imports)]
+mod driver;
 #[allow(dead_code)]
 mod error;
 #[allow(dead_code, unused_imports)]
