@@ -95,3 +95,41 @@ fn take<'a>(bytes: &mut &'a [u8]) -> Option<Header<'a>> {
     let value = take_nullable(bytes)?;
     Some(Header { key, value })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_end_exactly_where_their_record_ends() {
+        // Two headers: "a" with the value "1", and "" without a value.
+        let bytes = [4, 2, b'a', 2, b'1', 0, 1];
+        let headers: Vec<_> = take_all(&bytes).unwrap().collect();
+        assert_eq!(headers, [Header { key: b"a", value: Some(b"1") }, Header { key: b"", value: None }]);
+
+        let longer = [&bytes[..], &[0]].concat();
+        assert_eq!(take_all(&longer).unwrap_err(), RecordFault::RecordTrailingBytes);
+        for cut in 0..bytes.len() {
+            assert_eq!(take_all(&bytes[..cut]).unwrap_err(), RecordFault::Headers, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn a_negative_count_a_null_key_and_a_length_below_null_are_refused() {
+        for bytes in [&[1][..], &[2, 1, 0], &[2, 3, 0], &[2, 0, 3]] {
+            assert_eq!(take_all(bytes).unwrap_err(), RecordFault::Headers, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn keys_may_occur_twice_and_need_not_be_utf_8() {
+        let bytes = [6, 2, 0xff, 2, b'1', 2, b'k', 1, 2, 0xff, 2, b'2'];
+        let headers = take_all(&bytes).unwrap();
+        assert_eq!((headers.len(), headers.is_empty()), (3, false));
+        assert_eq!(headers.last_value(b"\xff"), Some(Some(&b"2"[..])));
+        assert_eq!(headers.last_value(b"k"), Some(None));
+        assert_eq!(headers.last_value(b"none"), None);
+        let strings: Vec<_> = headers.map(|header| header.key_str().ok()).collect();
+        assert_eq!(strings, [None, Some("k"), None]);
+    }
+}
