@@ -160,6 +160,9 @@ impl KafkaCluster {
         let id = index + 1;
         let mut command = self.jars.java(HEAP_MB);
         command.args(["-Xms128m", "kafka.Kafka"]).arg(properties_file(self.scratch.path(), index));
+        if let Some(cores) = &self.spec.cores {
+            command = confined(cores, &command);
+        }
         let process = Process::start(&format!("Kafka broker {id}"), command, &self.log(index))?;
         self.brokers[index] = Some(process);
         Ok(())
@@ -206,6 +209,13 @@ impl KafkaCluster {
     fn log(&self, index: usize) -> PathBuf {
         self.scratch.path().join(format!("broker-{}.log", index + 1))
     }
+}
+
+/// The same command on certain cores; `taskset` becomes it, so the process id stays the one that was started.
+fn confined(cores: &str, command: &Command) -> Command {
+    let mut taskset = Command::new("taskset");
+    taskset.args(["-c", cores]).arg(command.get_program()).args(command.get_args());
+    taskset
 }
 
 fn knows(metadata: &MetadataResponse, ids: &[i32]) -> bool {

@@ -11,12 +11,13 @@ pub struct Spec {
     pub(super) version: String,
     pub(super) brokers: u16,
     pub(super) properties: Vec<(String, String)>,
+    pub(super) cores: Option<String>,
 }
 
 impl Spec {
     /// One broker of [`DEFAULT_VERSION`].
     pub fn new() -> Self {
-        Self { version: DEFAULT_VERSION.to_owned(), brokers: 1, properties: Vec::new() }
+        Self { version: DEFAULT_VERSION.to_owned(), brokers: 1, properties: Vec::new(), cores: None }
     }
 
     /// Another Kafka version. Versions below 3.3 run with ZooKeeper, later ones with KRaft.
@@ -35,6 +36,12 @@ impl Spec {
     /// Sets a broker property, after and over the fixture's own.
     pub fn property(mut self, name: &str, value: &str) -> Self {
         self.properties.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Confines the brokers to these cores (a list as `taskset -c` takes it), so that they do not disturb a measurement.
+    pub fn cores(mut self, cores: &str) -> Self {
+        self.cores = Some(cores.to_owned());
         self
     }
 
