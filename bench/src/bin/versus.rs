@@ -1,0 +1,144 @@
+//! Compares `millstream consume` with librdkafka's batch interface, and prints the result as Markdown.
+//!
+//! ```text
+//! versus [-b HOST:PORT -t TOPIC] [--core 1] [--rounds 5] [--millstream PATH] [--rdkafka PATH]
+//!        [--records 5000000] [--record-size 100] [--partitions 4] [--codec none] [--broker-cores 0]
+//!        [--own name=value]... [--peer name=value]...
+//! ```
+//!
+//! Without `-b` it starts Apache Kafka and fills a topic; `--own` and `--peer` set client properties.
+
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use lexopt::prelude::*;
+use millstream_bench::versus::{Host, Plan, markdown, millstream, rdkafka};
+use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce, Spec};
+
+const TOPIC: &str = "versus";
+
+fn main() -> ExitCode {
+    match Arguments::parse().and_then(|arguments| run(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("versus: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+struct Arguments {
+    /// Bootstrap servers and topic of a cluster that runs already.
+    existing: Option<(String, String)>,
+    core: usize,
+    rounds: usize,
+    millstream: PathBuf,
+    rdkafka: PathBuf,
+    own: Vec<String>,
+    peer: Vec<String>,
+    broker_cores: String,
+    produce: Produce,
+}
+
+impl Arguments {
+    fn parse() -> Result<Self, Box<dyn Error>> {
+        let beside = |name: &str| std::env::current_exe().map(|exe| exe.with_file_name(name));
+        let (mut bootstrap, mut topic) = (None, None);
+        let mut all = Self {
+            existing: None,
+            core: 1,
+            rounds: 5,
+            millstream: beside("millstream")?,
+            rdkafka: beside("rdkafka_batch")?,
+            own: Vec::new(),
+            peer: Vec::new(),
+            broker_cores: "0".to_owned(),
+            produce: Produce::new(TOPIC, 4, 5_000_000),
+        };
+        let mut parser = lexopt::Parser::from_env();
+        while let Some(argument) = parser.next()? {
+            match argument {
+                Short('b') | Long("bootstrap") => bootstrap = Some(parser.value()?.string()?),
+                Short('t') | Long("topic") => topic = Some(parser.value()?.string()?),
+                Long("core") => all.core = parser.value()?.parse()?,
+                Long("rounds") => all.rounds = parser.value()?.parse()?,
+                Long("millstream") => all.millstream = parser.value()?.into(),
+                Long("rdkafka") => all.rdkafka = parser.value()?.into(),
+                Long("own") => all.own.push(parser.value()?.string()?),
+                Long("peer") => all.peer.push(parser.value()?.string()?),
+                Long("broker-cores") => all.broker_cores = parser.value()?.string()?,
+                Long("records") => all.produce.records = parser.value()?.parse()?,
+                Long("partitions") => all.produce.partitions = parser.value()?.parse()?,
+                Long("codec") => all.produce.codec = parser.value()?.string()?,
+                Long("record-size") => {
+                    let size = parser.value()?.parse()?;
+                    all.produce.value_size = (size, size);
+                }
+                other => return Err(other.unexpected().into()),
+            }
+        }
+        all.existing = match (bootstrap, topic) {
+            (Some(bootstrap), Some(topic)) => Some((bootstrap, topic)),
+            (None, None) => None,
+            _ => return Err("-b and -t go together".into()),
+        };
+        Ok(all)
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
+    let own_cluster = match &arguments.existing {
+        Some(_) => None,
+        None => Some(filled_cluster(arguments)?),
+    };
+    let (bootstrap, topic, workload) = match (&arguments.existing, &own_cluster) {
+        (Some((bootstrap, topic)), _) => {
+            (bootstrap.clone(), topic.as_str(), format!("topic {topic} at {bootstrap}"))
+        }
+        (None, Some(kafka)) => (kafka.bootstrap(), TOPIC, workload(arguments, kafka)),
+        (None, None) => return Err("no cluster".into()),
+    };
+    let core = arguments.core;
+    let contenders = [
+        millstream(&arguments.millstream, &bootstrap, topic, core, &arguments.own)?,
+        rdkafka(&arguments.rdkafka, &bootstrap, topic, core, &arguments.peer)?,
+    ];
+    let plan = Plan { contenders, rounds: arguments.rounds };
+    let rounds = plan.run(|label, contender, run| {
+        let speed = run.records_per_cpu_s() / 1e6;
+        say(&format!("{label}: {} {speed:.2} M records per CPU second", contender.name));
+    })?;
+    write!(std::io::stdout(), "{}", markdown(&plan, &rounds, &workload, &Host::read()))?;
+    Ok(())
+}
+
+fn filled_cluster(arguments: &Arguments) -> Result<KafkaCluster, Box<dyn Error>> {
+    let kafka = KafkaCluster::start(Spec::new().cores(&arguments.broker_cores))?;
+    say(&format!("Kafka {} at {}", kafka.version(), kafka.bootstrap()));
+    let what = &arguments.produce;
+    kafka.create_topic(TOPIC, i32::try_from(what.partitions)?, &[])?;
+    JavaTools::new()?.produce(&kafka.bootstrap(), what)?;
+    say(&format!("{} records written", what.records));
+    Ok(kafka)
+}
+
+fn workload(arguments: &Arguments, kafka: &KafkaCluster) -> String {
+    let what = &arguments.produce;
+    format!(
+        "{} records of {} B, {} partitions, compression {}, one Kafka {} broker on core {}",
+        what.records,
+        what.value_size.0,
+        what.partitions,
+        what.codec,
+        kafka.version(),
+        arguments.broker_cores
+    )
+}
+
+/// Progress and errors; the report alone goes to stdout.
+fn say(line: &str) {
+    // Nothing is left to do if stderr is closed.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

@@ -1,0 +1,98 @@
+//! A comparison as Markdown.
+
+use std::fmt::Write;
+
+use super::{Contender, Host, Plan, Rounds};
+use crate::summary::Summary;
+
+/// A table of medians, the ratio of records per CPU second, and all that is needed to repeat it.
+pub fn markdown(plan: &Plan, rounds: &Rounds, workload: &str, host: &Host) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_all(&mut text, plan, rounds, workload, host);
+    text
+}
+
+/// One row of the table: its name, how to get it from a run, digits after the point.
+type Row = (&'static str, fn(&Summary) -> f64, usize);
+
+const ROWS: &[Row] = &[
+    ("M records per CPU second", |run| run.records_per_cpu_s() / 1e6, 3),
+    ("M records/s", |run| run.records_per_s() / 1e6, 3),
+    ("value MB/s", |run| run.records_per_s() * run.value_bytes as f64 / run.records.max(1) as f64 / 1e6, 1),
+    ("CPU s", |run| run.cpu_s, 3),
+    ("wall s", |run| run.wall_s, 3),
+    ("first record ms", |run| run.first_record_ms, 1),
+    ("max RSS MiB", |run| run.max_rss_kb as f64 / 1024.0, 1),
+];
+
+fn write_all(
+    text: &mut String,
+    plan: &Plan,
+    rounds: &Rounds,
+    workload: &str,
+    host: &Host,
+) -> std::fmt::Result {
+    let [a, b] = &plan.contenders;
+    let summary = &rounds.compared[0];
+    writeln!(text, "## {} against {}\n", a.name, b.name)?;
+    writeln!(text, "- workload: {workload}")?;
+    writeln!(
+        text,
+        "- contents equal: {} records, {} value bytes, checksum {:016x}",
+        summary.records,
+        summary.value_bytes,
+        summary.checksum.unwrap_or_default()
+    )?;
+    writeln!(
+        text,
+        "- host: {}, {} cores, CPU quota {}, Linux {}",
+        host.cpu, host.cores, host.cpu_quota, host.kernel
+    )?;
+    for contender in &plan.contenders {
+        write_contender(text, contender)?;
+    }
+    writeln!(text, "\nMedians of {} rounds in turn, one pass of each discarded:\n", rounds.pairs.len())?;
+    writeln!(text, "| | {} | {} |", a.name, b.name)?;
+    writeln!(text, "|---|---:|---:|")?;
+    for &(name, value, digits) in ROWS {
+        let [first, second] = [0, 1].map(|side| median(rounds.pairs.iter().map(|pair| value(&pair[side]))));
+        writeln!(text, "| {name} | {first:.digits$} | {second:.digits$} |")?;
+    }
+    let ratios = || rounds.pairs.iter().map(|[a, b]| a.records_per_cpu_s() / b.records_per_cpu_s());
+    let (least, most) =
+        ratios().fold((f64::MAX, 0.0), |(least, most), ratio| (ratio.min(least), ratio.max(most)));
+    writeln!(
+        text,
+        "\n**{} handles {:.2} times the records per CPU second** (median of the rounds' ratios; {least:.2} to {most:.2}).",
+        a.name,
+        median(ratios())
+    )
+}
+
+fn write_contender(text: &mut String, contender: &Contender) -> std::fmt::Result {
+    writeln!(text, "- {} ({}): `{}`", contender.name, contender.version, contender.command_line())
+}
+
+/// The middle value, or the mean of the two middle ones; 0 of nothing.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => values[len / 2],
+        len => (values[len / 2 - 1] + values[len / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_of_an_even_number_of_values_is_the_mean_of_the_middle_two() {
+        assert_eq!(median([4.0, 1.0, 3.0, 100.0].into_iter()), 3.5);
+        assert_eq!(median([5.0, 1.0, 3.0].into_iter()), 3.0);
+        assert_eq!(median(std::iter::empty()), 0.0);
+    }
+}
