@@ -7,6 +7,8 @@
 mod error;
 mod requests;
 mod responses;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::io;
