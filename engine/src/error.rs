@@ -63,6 +63,10 @@ pub enum Error {
     #[error("the engine has stopped")]
     Stopped,
 
+    /// A limit on requests that wait is reached; ask again later.
+    #[error("too much is asked at once: {0}")]
+    Busy(String),
+
     /// Not all lanes finished before the deadline of a stop.
     #[error("{} lane(s) did not finish before the deadline, their last batches are not committed: {}", .0.len(), .0.join(", "))]
     Abandoned(Vec<String>),

@@ -2,6 +2,8 @@
 
 pub mod config;
 #[allow(dead_code, unused_imports)]
+mod control;
+#[allow(dead_code, unused_imports)]
 mod driver;
 #[allow(dead_code)]
 mod error;
@@ -13,8 +15,12 @@ mod link;
 mod memory;
 #[allow(dead_code, unused_imports)]
 mod net;
+mod position;
 #[allow(dead_code)]
 mod pulse;
+#[allow(dead_code)]
+mod reply;
+mod report;
 #[allow(dead_code, unused_imports)]
 mod shard;
 #[allow(dead_code, unused_imports)]
@@ -22,4 +28,6 @@ mod stats;
 
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use handler::{Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records};
+pub use position::StartPosition;
+pub use report::{CommitReport, PartitionOffset, Report};
 pub use stats::Stage;

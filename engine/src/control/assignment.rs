@@ -1,0 +1,77 @@
+//! Partitions that are assigned by hand: which of the topics' partitions are meant, and what is wrong with them.
+
+use std::time::Instant;
+
+use millstream_protocol::request::ErrorCode;
+
+use super::Control;
+use super::metadata::TopicState;
+use super::seam::{AssignedTopic, Subscription};
+use super::topic_partition::TopicPartition;
+use crate::error::Error;
+
+/// Answers in a row that must call a topic unknown before it counts as such: a topic that was just created is not
+/// known to all brokers at once.
+const UNKNOWN_TOPIC_ANSWERS: u32 = 5;
+
+impl Control {
+    /// Takes the topics' partitions, as far as they are known by now, for the ones to own.
+    pub(super) fn expand_assignment(&mut self, now: Instant) {
+        let Subscription::Assign(topics) = &self.subscription else { return };
+        if self.stopping.is_some() {
+            return;
+        }
+        let mut wrong = None;
+        for assigned in topics {
+            let Some(state) = self.metadata.topic(&assigned.topic) else { continue };
+            match partitions(assigned, state) {
+                Ok(partitions) => {
+                    for partition in partitions {
+                        let at = TopicPartition::new(state.topic.name.clone(), partition);
+                        self.is_reconcile_due |= self.desired.insert(at, assigned.start).is_none();
+                    }
+                }
+                // A topic that was there before may come back; its lanes wait for it.
+                Err(_) if self.desired.keys().any(|at| at.topic == assigned.topic) => {}
+                Err(error) => wrong = wrong.or(error),
+            }
+        }
+        if let Some(error) = wrong {
+            self.fail(error, now);
+        }
+    }
+}
+
+/// The partitions that are meant; `Err(None)` while that is not known.
+fn partitions(assigned: &AssignedTopic, state: &TopicState) -> Result<Vec<i32>, Option<Error>> {
+    if !state.error.is_ok() {
+        let may_pass = state.error.is_retriable() && state.failures < UNKNOWN_TOPIC_ANSWERS;
+        // A leader that is being elected is no reason to fail, however long it takes.
+        let is_election = state.error == ErrorCode::LEADER_NOT_AVAILABLE;
+        return Err((!may_pass && !is_election).then(|| unusable(assigned, state.error)));
+    }
+    let Some(wanted) = &assigned.partitions else {
+        return Ok(state.partitions.iter().map(|partition| partition.partition).collect());
+    };
+    match wanted.iter().find(|&&partition| state.partition(partition).is_none()) {
+        None => Ok(wanted.clone()),
+        Some(missing) => {
+            let count = state.partitions.len();
+            let topic = &assigned.topic;
+            let text = format!(
+                "partition {missing} of topic {topic} does not exist: the topic has {count} partition(s)"
+            );
+            Err(Some(Error::UnknownTopic(text)))
+        }
+    }
+}
+
+fn unusable(assigned: &AssignedTopic, error: ErrorCode) -> Error {
+    let topic = &assigned.topic;
+    Error::UnknownTopic(match error {
+        ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
+            format!("topic {topic} does not exist (or may not be described): check its name, or create it")
+        }
+        error => format!("topic {topic} cannot be consumed: {error}"),
+    })
+}

@@ -1,0 +1,417 @@
+//! Commits: folds all lanes' marks into one OffsetCommit at a time, and answers those who wait for one.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millstream_protocol::request::ErrorCode;
+
+use super::backoff::Backoff;
+use super::brokers::Failure;
+use super::lanes::Lanes;
+use super::notice::Notice;
+use super::topic_partition::TopicPartition;
+use super::wire::{Answer, CommitAsk, CommitMember, CommitOffset};
+use crate::error::Error;
+use crate::link::LaneId;
+use crate::reply::Promise;
+use crate::report::{CommitReport, PartitionOffset};
+use crate::stats::StageHistogram;
+
+/// Commits that may be awaited at once; more are answered with an error.
+pub(super) const MAX_WAITERS: usize = 4096;
+
+/// When and how to commit.
+#[derive(Clone, Debug)]
+pub(super) struct CommitRules {
+    /// `group.id`.
+    pub(super) group: Arc<str>,
+    /// `auto.commit.interval.ms`, when `enable.auto.commit` is set.
+    pub(super) interval: Option<Duration>,
+    /// How long an awaited commit is tried (`default.api.timeout.ms`).
+    pub(super) patience: Duration,
+}
+
+/// What an answer asks of others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Aftermath {
+    /// The coordinator that is known is not right.
+    pub(super) coordinator_wanted: bool,
+    /// The coordinator does not count this member in as it named itself.
+    pub(super) member: Option<ErrorCode>,
+}
+
+/// The commits of one group.
+#[derive(Debug)]
+pub(super) struct Commits {
+    rules: CommitRules,
+    /// When the next automatic commit is due.
+    next: Option<Instant>,
+    /// Somebody wants what is marked by now to be committed.
+    is_wanted: bool,
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    in_flight: Option<InFlight>,
+    /// Counts the requests.
+    serial: u64,
+    /// In whose name the coordinator refused the last commit: it is not tried again under the same.
+    refused: Option<CommitMember>,
+    waiters: Vec<Waiter>,
+    /// Mark arrived → commit answered.
+    pub(super) latency: StageHistogram,
+    /// Requests answered without an error.
+    pub(super) succeeded: u64,
+    /// Requests that failed, in part or whole.
+    pub(super) failed: u64,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    serial: u64,
+    lanes: Vec<LaneId>,
+    member: CommitMember,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    promise: Promise<Result<CommitReport, Error>>,
+    /// The first request that takes along all that was marked.
+    serial: u64,
+    deadline: Instant,
+    report: CommitReport,
+    /// What went wrong last.
+    trouble: Option<Trouble>,
+}
+
+impl Commits {
+    /// Nothing marked, nothing committed.
+    pub(super) fn new(rules: CommitRules, backoff: Backoff, now: Instant) -> Self {
+        let next = rules.interval.map(|interval| now + interval);
+        Self {
+            rules,
+            next,
+            is_wanted: false,
+            not_before: None,
+            backoff,
+            in_flight: None,
+            serial: 0,
+            refused: None,
+            waiters: Vec::new(),
+            latency: StageHistogram::new(),
+            succeeded: 0,
+            failed: 0,
+        }
+    }
+
+    /// Whether marks are committed without being asked for.
+    pub(super) fn is_automatic(&self) -> bool {
+        self.rules.interval.is_some()
+    }
+
+    /// Whether a request is on its way.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
+    /// Whether somebody waits for a commit, or asked for one.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.is_wanted || !self.waiters.is_empty()
+    }
+
+    /// Commits what is marked by now, soon.
+    pub(super) fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    /// Commits what is marked by now, and answers when that is done.
+    pub(super) fn wait(
+        &mut self,
+        promise: Promise<Result<CommitReport, Error>>,
+        lanes: &Lanes,
+        now: Instant,
+    ) {
+        let is_dirty = lanes.iter().any(|lane| lane.progress.is_unsent());
+        if !is_dirty && self.in_flight.is_none() {
+            promise.fulfil(Ok(CommitReport::default()));
+            return;
+        }
+        if self.waiters.len() >= MAX_WAITERS {
+            promise.fulfil(Err(Error::Busy(format!("{MAX_WAITERS} commits are awaited already"))));
+            return;
+        }
+        self.is_wanted |= is_dirty;
+        let serial = self.serial + u64::from(is_dirty);
+        let deadline = now + self.rules.patience;
+        self.waiters.push(Waiter {
+            promise,
+            serial,
+            deadline,
+            report: CommitReport::default(),
+            trouble: None,
+        });
+    }
+
+    /// A join is open: whoever waits is told so instead of waiting it out.
+    pub(super) fn interrupt(&mut self) {
+        for waiter in self.waiters.drain(..) {
+            waiter.promise.fulfil(Err(Error::RebalanceInProgress));
+        }
+    }
+
+    /// Whether there is something to commit by now.
+    pub(super) fn is_due(&self, lanes: &Lanes, now: Instant) -> bool {
+        (self.is_wanted || self.next.is_some_and(|next| next <= now)) && lanes.any_dirty()
+    }
+
+    /// The request that is due now, in the name of `member`.
+    pub(super) fn take_due(
+        &mut self,
+        lanes: &mut Lanes,
+        member: &CommitMember,
+        now: Instant,
+    ) -> Option<(u64, CommitAsk)> {
+        let is_due = self.is_wanted || self.next.is_some_and(|next| next <= now);
+        let may = self.in_flight.is_none()
+            && self.not_before.is_none_or(|at| at <= now)
+            && self.refused.as_ref() != Some(member);
+        if !is_due || !may {
+            return None;
+        }
+        self.not_before = None;
+        self.refused = None;
+        self.is_wanted = false;
+        self.next = self.rules.interval.map(|interval| now + interval);
+        let mut taken = Vec::new();
+        let mut offsets = Vec::new();
+        for lane in lanes.iter_mut() {
+            if let Some(mark) = lane.progress.send() {
+                taken.push(lane.id);
+                let (offset, leader_epoch) = (mark.next_offset, mark.leader_epoch);
+                offsets.push(CommitOffset { at: lane.at.clone(), offset, leader_epoch });
+            }
+        }
+        if offsets.is_empty() {
+            return None;
+        }
+        self.serial += 1;
+        self.in_flight = Some(InFlight { serial: self.serial, lanes: taken, member: member.clone() });
+        let ask = CommitAsk { group: Arc::clone(&self.rules.group), member: member.clone(), offsets };
+        Some((self.serial, ask))
+    }
+
+    /// When something is due; `member` is in whose name it could be committed now.
+    pub(super) fn deadline(&self, lanes: &Lanes, member: Option<&CommitMember>) -> Option<Instant> {
+        let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
+        let may = self.in_flight.is_none()
+            && member.is_some()
+            && self.refused.as_ref() != member
+            && lanes.any_dirty();
+        let due = if self.is_wanted { self.not_before } else { self.next.max(self.not_before) };
+        [waiters, due.filter(|_| may)].into_iter().flatten().min()
+    }
+
+    /// Answers those who have waited too long.
+    pub(super) fn on_time(&mut self, now: Instant) {
+        let (late, waiters) =
+            std::mem::take(&mut self.waiters).into_iter().partition(|waiter| waiter.deadline <= now);
+        self.waiters = waiters;
+        let late: Vec<Waiter> = late;
+        for waiter in late {
+            let error = waiter.trouble.map_or_else(|| self.impatience(), |trouble| trouble.error());
+            waiter.promise.fulfil(Err(error));
+        }
+    }
+
+    fn impatience(&self) -> Error {
+        let limit_ms = self.rules.patience.as_millis();
+        let reason = format!("a commit was not answered within {limit_ms} ms (default.api.timeout.ms)");
+        Error::Group { group: self.rules.group.to_string(), reason }
+    }
+
+    /// Takes in what came of a request.
+    pub(super) fn on_answer(
+        &mut self,
+        serial: u64,
+        result: Result<Answer, Failure>,
+        lanes: &mut Lanes,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        notices: &mut Vec<Notice>,
+    ) -> Aftermath {
+        let Some(flight) = self.in_flight.take_if(|flight| flight.serial == serial) else {
+            return Aftermath::default();
+        };
+        let answers = Answers::new(result);
+        let mut aftermath =
+            Aftermath { coordinator_wanted: matches!(answers, Answers::None(_)), member: None };
+        let mut committed = Vec::new();
+        let mut trouble: Option<Trouble> = None;
+        let mut is_retried = false;
+        for id in flight.lanes {
+            let Some(lane) = lanes.get_mut(id) else { continue };
+            let verdict = answers.verdict(&lane.at, &flight.member);
+            let Some(sent) = lane.progress.answered(verdict == Verdict::Committed) else { continue };
+            let offset = sent.mark.next_offset;
+            if verdict == Verdict::Committed {
+                self.latency.record(elapsed_ns(sent.at, now), Some(id.slot), offset);
+                let (topic, partition) = (Arc::clone(&lane.at.topic), lane.at.partition);
+                committed.push(PartitionOffset { topic, partition, offset });
+                continue;
+            }
+            match verdict {
+                Verdict::Member(code) => aftermath.member = Some(code),
+                Verdict::Coordinator => aftermath.coordinator_wanted = true,
+                // It would be refused again; the next mark is another try.
+                Verdict::Refused => lane.progress.give_up(),
+                Verdict::Committed | Verdict::Later => {}
+            }
+            is_retried |= verdict != Verdict::Refused;
+            let found = Trouble { at: lane.at.clone(), offset, reason: answers.reason(&lane.at) };
+            // Without any answer the broken connection is notice enough.
+            if matches!(answers, Answers::PerPartition(_)) {
+                notices.push(found.notice(verdict != Verdict::Refused));
+            }
+            trouble = Some(found);
+        }
+        match &trouble {
+            None => self.succeeded += 1,
+            Some(_) => self.failed += 1,
+        }
+        if is_retried {
+            self.is_wanted = true;
+            self.not_before = Some(now + self.backoff.failed(rng));
+        } else {
+            self.backoff.reset();
+        }
+        if aftermath.member.is_some() {
+            self.refused = Some(flight.member);
+        }
+        if !committed.is_empty() {
+            notices.push(Notice::Committed { partitions: committed.len() });
+        }
+        self.answer_waiters(serial, &committed, trouble.as_ref(), is_retried);
+        aftermath
+    }
+
+    /// The commit of `serial` is over: those who waited for no later one are answered, unless it is tried again.
+    fn answer_waiters(
+        &mut self,
+        serial: u64,
+        committed: &[PartitionOffset],
+        trouble: Option<&Trouble>,
+        is_retried: bool,
+    ) {
+        for mut waiter in std::mem::take(&mut self.waiters) {
+            if waiter.serial > serial {
+                self.waiters.push(waiter);
+                continue;
+            }
+            waiter.report.committed.extend_from_slice(committed);
+            if is_retried {
+                waiter.serial = serial + 1;
+                waiter.trouble = trouble.cloned().or(waiter.trouble);
+                self.waiters.push(waiter);
+                continue;
+            }
+            let answer = trouble.map_or(Ok(waiter.report), |trouble| Err(trouble.error()));
+            waiter.promise.fulfil(answer);
+        }
+    }
+}
+
+/// What a coordinator answered, per partition or not at all.
+enum Answers {
+    PerPartition(BTreeMap<TopicPartition, ErrorCode>),
+    /// No answer came, for this reason.
+    None(String),
+    /// The request cannot be made.
+    Impossible(String),
+}
+
+/// What becomes of one partition of a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Committed,
+    /// Tried again.
+    Later,
+    /// Tried again with another coordinator.
+    Coordinator,
+    /// Tried again by another name: the group has moved on.
+    Member(ErrorCode),
+    /// Not tried again.
+    Refused,
+}
+
+/// A commit that failed.
+#[derive(Clone, Debug)]
+struct Trouble {
+    at: TopicPartition,
+    offset: i64,
+    reason: String,
+}
+
+impl Answers {
+    fn new(result: Result<Answer, Failure>) -> Self {
+        match result {
+            Ok(Answer::CommitDone(partitions)) => Self::PerPartition(partitions.into_iter().collect()),
+            Ok(_) => Self::None("the answer is to another question".to_owned()),
+            Err(Failure::Unreachable(reason)) => Self::None(reason),
+            Err(Failure::Malformed(error)) => Self::None(error.to_string()),
+            Err(Failure::Unsupported(error)) => Self::Impossible(error.to_string()),
+        }
+    }
+
+    fn verdict(&self, at: &TopicPartition, member: &CommitMember) -> Verdict {
+        let code = match self {
+            Self::None(_) => return Verdict::Coordinator,
+            Self::Impossible(_) => return Verdict::Refused,
+            Self::PerPartition(codes) => codes.get(at).copied(),
+        };
+        match code {
+            None => Verdict::Later,
+            Some(ErrorCode::NONE) => Verdict::Committed,
+            Some(
+                code @ (ErrorCode::REBALANCE_IN_PROGRESS
+                | ErrorCode::ILLEGAL_GENERATION
+                | ErrorCode::UNKNOWN_MEMBER_ID
+                | ErrorCode::FENCED_INSTANCE_ID),
+            ) => {
+                // Who is no member has no other name to try.
+                if member.generation < 0 { Verdict::Refused } else { Verdict::Member(code) }
+            }
+            Some(code) if code.needs_coordinator() => Verdict::Coordinator,
+            Some(code) if code.is_retriable() => Verdict::Later,
+            Some(_) => Verdict::Refused,
+        }
+    }
+
+    fn reason(&self, at: &TopicPartition) -> String {
+        match self {
+            Self::None(reason) | Self::Impossible(reason) => reason.clone(),
+            Self::PerPartition(codes) => match codes.get(at) {
+                Some(code) => code.to_string(),
+                None => "the coordinator's answer leaves it out".to_owned(),
+            },
+        }
+    }
+}
+
+impl Trouble {
+    fn notice(&self, retried: bool) -> Notice {
+        Notice::CommitFailed {
+            at: self.at.clone(),
+            offset: self.offset,
+            reason: self.reason.clone(),
+            retried,
+        }
+    }
+
+    fn error(&self) -> Error {
+        let (topic, partition) = (self.at.topic.to_string(), self.at.partition);
+        Error::Commit { topic, partition, offset: self.offset, reason: self.reason.clone() }
+    }
+}
+
+fn elapsed_ns(from: Instant, to: Instant) -> u64 {
+    u64::try_from(to.saturating_duration_since(from).as_nanos()).unwrap_or(u64::MAX)
+}

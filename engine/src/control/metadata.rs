@@ -1,0 +1,296 @@
+//! What is known of the cluster, and when to ask again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millstream_protocol::request::ErrorCode;
+
+use super::backoff::Backoff;
+use super::brokers::BrokerAddress;
+use super::topic_partition::TopicPartition;
+use super::wire::{MetadataAnswer, PartitionMetadata, TopicMetadata};
+use crate::link::{Leader, Topic};
+
+/// Brokers that are kept of one answer; far beyond any cluster that runs.
+const MAX_BROKERS: usize = 16_384;
+
+/// The cluster as last heard, restricted to the topics in use.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    in_use: BTreeSet<Arc<str>>,
+    topics: BTreeMap<Arc<str>, TopicState>,
+    brokers: BTreeMap<i32, BrokerAddress>,
+    max_age: Duration,
+    backoff: Backoff,
+    /// When the next question is due; `None` while one is on its way.
+    due: Option<Instant>,
+    /// No question before this, whoever wants one.
+    not_before: Instant,
+    /// Somebody wants to know more since the question that is on its way was sent.
+    wanted_again: bool,
+    /// Answers taken in so far.
+    answers: u64,
+}
+
+/// One topic as last heard.
+#[derive(Clone, Debug)]
+pub(super) struct TopicState {
+    /// Its name and id.
+    pub(super) topic: Arc<Topic>,
+    /// Its partitions, ascending; none while the broker answers with an error.
+    pub(super) partitions: Vec<PartitionMetadata>,
+    /// What the broker last said about it.
+    pub(super) error: ErrorCode,
+    /// How many answers in a row named this error.
+    pub(super) failures: u32,
+}
+
+/// What an answer changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    /// Brokers came, went or moved.
+    pub(super) brokers: bool,
+    /// A topic's partitions, leaders or id changed.
+    pub(super) topics: bool,
+}
+
+impl Metadata {
+    /// Knows nothing, and is due at once.
+    pub(super) fn new(max_age: Duration, backoff: Backoff, now: Instant) -> Self {
+        Self {
+            in_use: BTreeSet::new(),
+            topics: BTreeMap::new(),
+            brokers: BTreeMap::new(),
+            max_age,
+            backoff,
+            due: Some(now),
+            not_before: now,
+            wanted_again: false,
+            answers: 0,
+        }
+    }
+
+    /// Replaces the topics in use; asks at once when there are new ones.
+    pub(super) fn use_topics(&mut self, topics: impl IntoIterator<Item = Arc<str>>, now: Instant) {
+        let topics: BTreeSet<Arc<str>> = topics.into_iter().collect();
+        let has_new = topics.iter().any(|topic| !self.in_use.contains(topic));
+        self.topics.retain(|name, _| topics.contains(name));
+        self.in_use = topics;
+        if has_new {
+            self.not_before = now;
+            self.want(now);
+        }
+    }
+
+    /// Somebody saw that what is known is not so any more (a moved leader, a missing partition). Asks soon, but waits
+    /// longer each time that an answer brought nothing new.
+    pub(super) fn want(&mut self, now: Instant) {
+        match &mut self.due {
+            Some(due) => *due = (*due).min(self.not_before.max(now)),
+            None => self.wanted_again = true,
+        }
+    }
+
+    /// Whether a question is due; it counts as sent then.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Vec<Arc<str>>> {
+        self.due.filter(|&due| due <= now)?;
+        self.due = None;
+        self.wanted_again = false;
+        Some(self.in_use.iter().cloned().collect())
+    }
+
+    /// When the next question is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// The question was not answered.
+    pub(super) fn failed(&mut self, now: Instant, rng: &mut fastrand::Rng) {
+        self.not_before = now + self.backoff.failed(rng);
+        self.due = Some(self.not_before);
+    }
+
+    /// Takes an answer in.
+    pub(super) fn apply(&mut self, answer: MetadataAnswer, now: Instant, rng: &mut fastrand::Rng) -> Changes {
+        self.answers += 1;
+        let brokers: BTreeMap<_, _> =
+            answer.brokers.into_iter().take(MAX_BROKERS).map(|b| (b.id, b)).collect();
+        let mut changes = Changes { brokers: brokers != self.brokers, topics: false };
+        self.brokers = brokers;
+        for topic in answer.topics {
+            if self.in_use.contains(&topic.name) {
+                changes.topics |= self.apply_topic(topic);
+            }
+        }
+        if changes.topics {
+            self.backoff.reset();
+        }
+        self.not_before = now + self.backoff.failed(rng);
+        let incomplete =
+            self.in_use.iter().any(|name| !self.topics.get(name).is_some_and(TopicState::is_complete));
+        let again = self.wanted_again || incomplete;
+        self.due = Some(if again { self.not_before } else { now + self.max_age });
+        changes
+    }
+
+    /// One topic.
+    pub(super) fn topic(&self, name: &str) -> Option<&TopicState> {
+        self.topics.get(name)
+    }
+
+    /// All topics heard of, by name.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &TopicState> {
+        self.topics.values()
+    }
+
+    /// Who leads a partition; `None` when nobody does or it is unknown.
+    pub(super) fn leader(&self, at: &TopicPartition) -> Option<Leader> {
+        self.topics.get(&at.topic)?.partition(at.partition)?.leader
+    }
+
+    /// The brokers, by id.
+    pub(super) fn brokers(&self) -> impl Iterator<Item = &BrokerAddress> {
+        self.brokers.values()
+    }
+
+    /// One broker.
+    pub(super) fn broker(&self, id: i32) -> Option<&BrokerAddress> {
+        self.brokers.get(&id)
+    }
+
+    /// Answers taken in so far.
+    pub(super) fn answers(&self) -> u64 {
+        self.answers
+    }
+
+    fn apply_topic(&mut self, answer: TopicMetadata) -> bool {
+        let known = self.topics.get(&answer.name);
+        if !answer.error.is_ok() {
+            // What is known stays: a topic whose leader is being elected keeps its partitions.
+            let failures =
+                known.filter(|known| known.error == answer.error).map_or(0, |known| known.failures) + 1;
+            match self.topics.get_mut(&answer.name) {
+                Some(known) => (known.error, known.failures) = (answer.error, failures),
+                None => {
+                    let topic = Arc::new(Topic { name: Arc::clone(&answer.name), id: answer.id });
+                    let state = TopicState { topic, partitions: Vec::new(), error: answer.error, failures };
+                    self.topics.insert(answer.name, state);
+                }
+            }
+            return false;
+        }
+        let same_topic = known.is_some_and(|known| known.topic.id == answer.id);
+        let mut partitions = answer.partitions;
+        if let Some(known) = known.filter(|_| same_topic) {
+            for partition in &mut partitions {
+                partition.keep_newer(known.partition(partition.partition));
+            }
+        }
+        let changed =
+            !same_topic || known.is_none_or(|known| known.partitions != partitions || !known.error.is_ok());
+        let topic = match known.filter(|_| same_topic) {
+            Some(known) => Arc::clone(&known.topic),
+            None => Arc::new(Topic { name: Arc::clone(&answer.name), id: answer.id }),
+        };
+        let state = TopicState { topic, partitions, error: ErrorCode::NONE, failures: 0 };
+        self.topics.insert(answer.name, state);
+        changed
+    }
+}
+
+impl TopicState {
+    /// One partition.
+    pub(super) fn partition(&self, partition: i32) -> Option<&PartitionMetadata> {
+        let at = self.partitions.binary_search_by_key(&partition, |known| known.partition).ok()?;
+        Some(&self.partitions[at])
+    }
+
+    /// The topic exists and each of its partitions has a leader.
+    fn is_complete(&self) -> bool {
+        self.error.is_ok() && self.partitions.iter().all(|partition| partition.leader.is_some())
+    }
+}
+
+impl PartitionMetadata {
+    /// A broker that is behind must not undo what a newer one said (KIP-320).
+    fn keep_newer(&mut self, known: Option<&PartitionMetadata>) {
+        if let (Some(ours), Some(theirs)) = (known.and_then(|known| known.leader), self.leader)
+            && theirs.epoch >= 0
+            && theirs.epoch < ours.epoch
+        {
+            self.leader = Some(ours);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(epoch: i32, leader: i32, error: ErrorCode) -> MetadataAnswer {
+        let partition = PartitionMetadata { partition: 0, leader: Some(Leader { broker: leader, epoch }) };
+        let topic = TopicMetadata { name: "t".into(), error, id: [1; 16], partitions: vec![partition] };
+        let broker = BrokerAddress { id: leader, host: "h".into(), port: 9092 };
+        MetadataAnswer { error: ErrorCode::NONE, brokers: vec![broker], topics: vec![topic] }
+    }
+
+    fn metadata(now: Instant) -> (Metadata, fastrand::Rng) {
+        let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        let mut metadata = Metadata::new(Duration::from_secs(300), backoff, now);
+        metadata.use_topics([Arc::from("t")], now);
+        (metadata, fastrand::Rng::with_seed(7))
+    }
+
+    #[test]
+    fn wishes_that_bring_nothing_new_are_granted_ever_more_slowly() {
+        let start = Instant::now();
+        let (mut metadata, mut rng) = metadata(start);
+        let mut now = start;
+        let mut asked = 0;
+        while now < start + Duration::from_secs(20) {
+            metadata.want(now);
+            if metadata.take_due(now).is_some() {
+                asked += 1;
+                metadata.apply(answer(1, 1, ErrorCode::NONE), now, &mut rng);
+            }
+            now += Duration::from_millis(1);
+        }
+        assert!((15..40).contains(&asked), "{asked} questions in 20 s");
+    }
+
+    #[test]
+    fn an_older_leader_epoch_does_not_undo_a_newer_one() {
+        let now = Instant::now();
+        let (mut metadata, mut rng) = metadata(now);
+        metadata.apply(answer(5, 2, ErrorCode::NONE), now, &mut rng);
+        let changes = metadata.apply(answer(4, 1, ErrorCode::NONE), now, &mut rng);
+        assert!(!changes.topics);
+        let leader = metadata.leader(&TopicPartition::new("t", 0));
+        assert_eq!(leader, Some(Leader { broker: 2, epoch: 5 }));
+    }
+
+    #[test]
+    fn a_topic_in_error_is_asked_for_again_and_its_failures_are_counted() {
+        let now = Instant::now();
+        let (mut metadata, mut rng) = metadata(now);
+        for _ in 0..3 {
+            metadata.apply(answer(0, 1, ErrorCode::UNKNOWN_TOPIC_OR_PARTITION), now, &mut rng);
+        }
+        assert_eq!(metadata.topic("t").map(|topic| topic.failures), Some(3));
+        assert!(metadata.deadline().is_some_and(|due| due < now + Duration::from_secs(2)));
+        metadata.apply(answer(0, 1, ErrorCode::NONE), now, &mut rng);
+        assert_eq!(metadata.topic("t").map(|topic| topic.failures), Some(0));
+        assert_eq!(metadata.deadline(), Some(now + Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn topics_that_nobody_asked_for_are_not_kept() {
+        let now = Instant::now();
+        let (mut metadata, mut rng) = metadata(now);
+        let mut other = answer(0, 1, ErrorCode::NONE);
+        other.topics[0].name = "other".into();
+        metadata.apply(other, now, &mut rng);
+        assert!(metadata.topic("other").is_none());
+    }
+}

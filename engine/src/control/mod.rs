@@ -1,0 +1,406 @@
+//! The control plane's core: finds brokers, topics and positions, gives partitions to shards, folds their marks into
+//! commits, and ends the engine in order. Sans-IO: its driver carries out what it asks for and tells it the time.
+//!
+//! ```text
+//!            completions, names, time             requests of user code
+//!                     │                                    │
+//!   brokers ──► metadata ──► assignment ──► lanes ──► positions ──► Command::Open
+//!      ▲                                      ▲
+//!      └── commits ◄── progress ◄── marks ────┘◄── events of the shards
+//! ```
+
+mod assignment;
+mod backoff;
+mod brokers;
+mod commits;
+mod coordinator;
+mod lanes;
+mod metadata;
+mod notice;
+mod opening;
+mod positions;
+mod progress;
+mod requests;
+mod seam;
+mod shard_events;
+mod shutdown;
+mod snapshots;
+#[cfg(test)]
+mod tests;
+mod ticket;
+mod topic_partition;
+mod wire;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+pub(crate) use brokers::Endpoint;
+pub(crate) use notice::Notice;
+pub(crate) use seam::{AssignedTopic, ControlSetup, LaneInfo, Output, Request, Snapshot, Subscription};
+pub(crate) use topic_partition::TopicPartition;
+
+use crate::config::{Config, IsolationLevel};
+use crate::error::Error;
+use crate::link::{BrokerEndpoint, Command, Mark};
+use crate::net::{Completion, IoOp};
+use crate::position::StartPosition;
+use backoff::Backoff;
+use brokers::{BrokerEvent, Brokers, ChannelKey, Failure};
+use commits::{CommitRules, Commits};
+use coordinator::{Coordinator, Found};
+use lanes::Lanes;
+use metadata::Metadata;
+use positions::{Finding, PositionRules, Positions};
+use shutdown::Stopping;
+use snapshots::Snapshots;
+use ticket::Ticket;
+use wire::{Answer, Ask, CommitMember};
+
+/// Turns of asking and answering without time passing; answers that come at once (a refused version) take a turn or
+/// two, so more is a loop of ours, which the next call goes on with.
+const MAX_TURNS: usize = 16;
+
+/// The control plane.
+#[derive(Debug)]
+pub(crate) struct Control {
+    config: Arc<Config>,
+    subscription: Subscription,
+    shards: usize,
+    rng: fastrand::Rng,
+    brokers: Brokers,
+    metadata: Metadata,
+    /// Of the group, where there is one.
+    coordinator: Option<Coordinator>,
+    commits: Option<Commits>,
+    lanes: Lanes,
+    positions: Positions,
+    /// The partitions to own, and where they start.
+    desired: BTreeMap<TopicPartition, StartPosition>,
+    /// Some of the desired partitions may lack their lane.
+    is_reconcile_due: bool,
+    /// The brokers as the shards know them.
+    endpoints: Arc<[BrokerEndpoint]>,
+    snapshots: Snapshots,
+    stopping: Option<Stopping>,
+    outputs: VecDeque<Output>,
+}
+
+impl Control {
+    /// A control plane that has not asked anybody anything yet.
+    pub(crate) fn new(setup: ControlSetup, now: Instant) -> Self {
+        let ControlSetup { config, subscription, shards, seed } = setup;
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let retry = (config.retry_backoff, config.retry_backoff_max);
+        let backoff = || Backoff::new(retry.0, retry.1);
+        let group: Option<Arc<str>> = config.group_id.as_deref().map(Arc::from);
+        let commits = group.clone().map(|group| {
+            let interval = config.enable_auto_commit.then_some(config.auto_commit_interval);
+            Commits::new(
+                CommitRules { group, interval, patience: config.default_api_timeout },
+                backoff(),
+                now,
+            )
+        });
+        let rules = PositionRules {
+            group: group.clone(),
+            reset: config.auto_offset_reset,
+            read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
+            retry,
+            request_timeout: config.request_timeout,
+        };
+        let mut metadata = Metadata::new(config.metadata_max_age, backoff(), now);
+        metadata.use_topics(subscription.topics(), now);
+        let mut control = Self {
+            brokers: Brokers::new(&config, rng.u64(..), now),
+            rng,
+            metadata,
+            coordinator: group.map(|group| Coordinator::new(group, backoff())),
+            commits,
+            lanes: Lanes::new(shards),
+            positions: Positions::new(rules),
+            desired: BTreeMap::new(),
+            is_reconcile_due: false,
+            endpoints: Arc::from([]),
+            snapshots: Snapshots::new(shards),
+            stopping: None,
+            outputs: VecDeque::new(),
+            config,
+            subscription,
+            shards,
+        };
+        control.drive(now);
+        control
+    }
+
+    /// Moves the network operations that are to be carried out to `ops`.
+    pub(crate) fn take_ops(&mut self, ops: &mut Vec<IoOp>) {
+        self.brokers.take_ops(ops);
+    }
+
+    /// Takes the completion of a network operation.
+    pub(crate) fn on_completion(&mut self, completion: Completion, now: Instant) {
+        self.brokers.on_completion(completion, now);
+        self.drive(now);
+    }
+
+    /// The next thing that is to be done.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Takes the answer to an [`Output::Resolve`].
+    pub(crate) fn on_resolved(
+        &mut self,
+        endpoint: &Endpoint,
+        result: io::Result<Vec<SocketAddr>>,
+        now: Instant,
+    ) {
+        self.brokers.on_resolved(endpoint, result, now);
+        self.tell_endpoints();
+        self.drive(now);
+    }
+
+    /// Takes a mark of a shard. Cheap: a commit takes it along later.
+    pub(crate) fn on_mark(&mut self, mark: Mark, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(mark.lane) {
+            lane.on_mark(mark, now);
+        }
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_time(&mut self, now: Instant) {
+        self.brokers.on_time(now);
+        if let Some(commits) = &mut self.commits {
+            commits.on_time(now);
+        }
+        self.drive(now);
+    }
+
+    /// When [`Control::on_time`] has something to do.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let commit = self
+            .commits
+            .as_ref()
+            .and_then(|commits| commits.deadline(&self.lanes, self.commit_member().as_ref()));
+        [
+            self.brokers.deadline(),
+            self.metadata.deadline(),
+            self.coordinator.as_ref().and_then(Coordinator::deadline),
+            self.positions.deadline(),
+            commit,
+            self.stopping.as_ref().and_then(Stopping::deadline),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Goes on until nothing can be done without time or news.
+    fn drive(&mut self, now: Instant) {
+        for _ in 0..MAX_TURNS {
+            self.advance(now);
+            let mut has_news = false;
+            while let Some(event) = self.brokers.poll_event() {
+                has_news = true;
+                self.on_broker_event(event, now);
+            }
+            if !has_news {
+                break;
+            }
+        }
+        while let Some(endpoint) = self.brokers.take_question() {
+            self.outputs.push_back(Output::Resolve(endpoint));
+        }
+    }
+
+    /// Asks what is due to be asked.
+    fn advance(&mut self, now: Instant) {
+        if self.stopping.as_ref().is_some_and(Stopping::has_ended) {
+            return;
+        }
+        if let Some(topics) = self.metadata.take_due(now) {
+            let ask = Ask::Metadata { topics, create: self.config.allow_auto_create_topics };
+            self.brokers.ask(ChannelKey::Any, ask, Ticket::Metadata, now);
+        }
+        if let Some(coordinator) = &mut self.coordinator
+            && coordinator.take_due(now)
+        {
+            let ask = Ask::FindCoordinator { group: Arc::clone(coordinator.group()) };
+            self.brokers.ask(ChannelKey::Any, ask, Ticket::Coordinator, now);
+        }
+        self.reconcile(now);
+        self.ask_positions(now);
+        self.commit(now);
+        self.advance_stop(now);
+    }
+
+    fn on_broker_event(&mut self, event: BrokerEvent, now: Instant) {
+        match event {
+            BrokerEvent::Answer { ticket, result } => self.on_answer(ticket, result, now),
+            BrokerEvent::Ready { key, .. } => tracing::debug!(?key, "connected"),
+            BrokerEvent::Down { endpoint, reason, .. } => {
+                self.notify(Notice::BrokerDown { broker: endpoint.to_string(), reason });
+            }
+            BrokerEvent::Hopeless(message) => self.fail(Error::Bootstrap(message), now),
+        }
+    }
+
+    fn on_answer(&mut self, ticket: Ticket, result: Result<Answer, Failure>, now: Instant) {
+        match ticket {
+            Ticket::Metadata => self.on_metadata(result, now),
+            Ticket::Coordinator => self.on_coordinator(result, now),
+            Ticket::Positions(searches) => {
+                let mut findings = Vec::new();
+                self.positions.on_answer(&searches, result, now, &mut self.rng, &mut findings);
+                self.apply_findings(findings, now);
+            }
+            Ticket::Commit(serial) => self.on_commit_answer(serial, result, now),
+        }
+    }
+
+    fn on_metadata(&mut self, result: Result<Answer, Failure>, now: Instant) {
+        let answer = match result {
+            Ok(Answer::Metadata(answer)) if answer.error.is_ok() => answer,
+            Err(Failure::Unsupported(error)) => {
+                self.fail(Error::Bootstrap(format!("the cluster cannot be used: {error}")), now);
+                return;
+            }
+            other => {
+                tracing::debug!(?other, "no metadata");
+                self.metadata.failed(now, &mut self.rng);
+                return;
+            }
+        };
+        let changes = self.metadata.apply(answer, now, &mut self.rng);
+        if changes.brokers {
+            self.brokers.set_known(self.metadata.brokers(), now);
+        }
+        self.tell_endpoints();
+        self.tell_leaders(now);
+        self.expand_assignment(now);
+    }
+
+    fn on_coordinator(&mut self, result: Result<Answer, Failure>, now: Instant) {
+        let Some(coordinator) = &mut self.coordinator else { return };
+        match coordinator.on_answer(result, now, &mut self.rng) {
+            Found::Coordinator => {
+                if let Some(broker) = coordinator.want(now) {
+                    self.brokers.aim(ChannelKey::Offsets, broker, now);
+                }
+            }
+            Found::NotYet => {}
+            Found::Refused(code) => {
+                let group = coordinator.group().to_string();
+                let reason = format!("the coordinator cannot be found: {code}");
+                self.fail(Error::Group { group, reason }, now);
+            }
+        }
+    }
+
+    /// The coordinator is another one, or none.
+    fn forget_coordinator(&mut self, now: Instant) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.forget();
+            coordinator.want(now);
+        }
+    }
+
+    fn ask_positions(&mut self, now: Instant) {
+        let mut findings = Vec::new();
+        let is_coordinator_known = match &mut self.coordinator {
+            Some(coordinator) if self.positions.wants_coordinator() => coordinator.want(now).is_some(),
+            Some(coordinator) => coordinator.is_known(),
+            None => false,
+        };
+        self.positions.set_coordinator_known(is_coordinator_known);
+        let leader = |at: &TopicPartition| self.metadata.leader(at);
+        let questions = self.positions.questions(now, &mut self.rng, leader, &mut findings);
+        for question in questions {
+            let key = match question.leader {
+                None => ChannelKey::Offsets,
+                Some(id) => {
+                    if let Some(broker) = self.metadata.broker(id) {
+                        self.brokers.aim(ChannelKey::Leader(id), broker, now);
+                    }
+                    ChannelKey::Leader(id)
+                }
+            };
+            self.brokers.ask(key, question.ask, Ticket::Positions(question.searches), now);
+        }
+        self.apply_findings(findings, now);
+    }
+
+    /// In whose name to commit now; `None` while nothing can be committed.
+    fn commit_member(&self) -> Option<CommitMember> {
+        let is_known = self.coordinator.as_ref().is_some_and(Coordinator::is_known);
+        is_known.then(CommitMember::outside)
+    }
+
+    fn commit(&mut self, now: Instant) {
+        let (Some(commits), Some(coordinator)) = (&mut self.commits, &mut self.coordinator) else { return };
+        if commits.is_due(&self.lanes, now) {
+            coordinator.want(now);
+        }
+        let Some(member) = self.commit_member() else { return };
+        let Some(commits) = &mut self.commits else { return };
+        if let Some((serial, ask)) = commits.take_due(&mut self.lanes, &member, now) {
+            self.brokers.ask(ChannelKey::Offsets, Ask::OffsetCommit(ask), Ticket::Commit(serial), now);
+        }
+    }
+
+    fn on_commit_answer(&mut self, serial: u64, result: Result<Answer, Failure>, now: Instant) {
+        let Some(commits) = &mut self.commits else { return };
+        let mut notices = Vec::new();
+        let aftermath = commits.on_answer(serial, result, &mut self.lanes, now, &mut self.rng, &mut notices);
+        notices.into_iter().for_each(|notice| self.notify(notice));
+        if aftermath.coordinator_wanted {
+            self.forget_coordinator(now);
+        }
+        self.release_closed();
+    }
+
+    /// Tells the shards of the brokers and their addresses, when there is news.
+    fn tell_endpoints(&mut self) {
+        let endpoints: Vec<BrokerEndpoint> = self
+            .metadata
+            .brokers()
+            .map(|broker| {
+                let known = self.endpoints.iter().find(|known| known.id == broker.id);
+                let name = broker.endpoint().to_string();
+                // While a name is looked up again its former addresses are better than none.
+                let former =
+                    known.filter(|known| *known.name == *name).map(|known| Arc::clone(&known.addresses));
+                let addresses = self.brokers.addresses(broker).or(former).unwrap_or_else(|| Arc::from([]));
+                BrokerEndpoint { id: broker.id, name: name.into(), addresses }
+            })
+            .collect();
+        if *self.endpoints != *endpoints {
+            self.endpoints = endpoints.into();
+            for shard in 0..self.shards {
+                self.command(shard, Command::Brokers(Arc::clone(&self.endpoints)));
+            }
+        }
+    }
+
+    fn command(&mut self, shard: usize, command: Command) {
+        self.outputs.push_back(Output::Command { shard, command });
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        notice.log();
+        self.outputs.push_back(Output::Notice(notice));
+    }
+}
+
+impl Subscription {
+    /// The topics in use.
+    fn topics(&self) -> Vec<Arc<str>> {
+        match self {
+            Self::Assign(topics) => topics.iter().map(|assigned| Arc::clone(&assigned.topic)).collect(),
+            Self::Group { topics, .. } => topics.clone(),
+        }
+    }
+}

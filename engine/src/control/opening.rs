@@ -1,0 +1,196 @@
+//! From a partition to own to an open lane: claims a slot, finds the position, tells the shard.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Control;
+use super::lanes::Phase;
+use super::notice::Notice;
+use super::positions::{Finding, Purpose};
+use super::topic_partition::TopicPartition;
+use crate::error::{Error, LaneError, LaneErrorCause};
+use crate::link::{CloseReason, Command, LaneId, OpenLane, Topic};
+use crate::position::StartPosition;
+
+impl Control {
+    /// Makes lanes for the partitions to own that have none. A partition whose former lane has not ended waits.
+    pub(super) fn reconcile(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.is_reconcile_due) || self.stopping.is_some() {
+            return;
+        }
+        let mut claimed = Vec::new();
+        for (at, &start) in &self.desired {
+            if self.lanes.find(at).is_some() {
+                continue;
+            }
+            let Some(topic) =
+                self.metadata.topic(&at.topic).filter(|topic| topic.partition(at.partition).is_some())
+            else {
+                continue;
+            };
+            match self.lanes.claim(&topic.topic, at.partition) {
+                Some(lane) => claimed.push((lane, at.clone(), start)),
+                None => tracing::error!("{at} gets no lane: the table of lanes is full"),
+            }
+        }
+        let mut findings = Vec::new();
+        for (lane, at, start) in claimed {
+            findings.extend(self.positions.start(lane, &at, start, Purpose::Open, now));
+        }
+        self.apply_findings(findings, now);
+    }
+
+    /// Carries out what searches for positions found.
+    pub(super) fn apply_findings(&mut self, findings: Vec<Finding>, now: Instant) {
+        for finding in findings {
+            match finding {
+                Finding::MetadataWanted => self.metadata.want(now),
+                Finding::CoordinatorWanted => self.forget_coordinator(now),
+                Finding::Failed { lane, offset, cause } => self.position_failed(lane, offset, cause, now),
+                Finding::Found { lane, purpose, offset, leader_epoch, truncated_from } => {
+                    let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) else { continue };
+                    let from = match purpose {
+                        Purpose::Reset { from } => Some((from, false)),
+                        Purpose::Open | Purpose::Seek => truncated_from.map(|from| (from, true)),
+                    };
+                    if let Some((from, truncated)) = from {
+                        self.notify(Notice::PositionReset { at: at.clone(), from, to: offset, truncated });
+                    }
+                    match purpose {
+                        Purpose::Open => self.open(lane, offset, leader_epoch),
+                        Purpose::Seek | Purpose::Reset { .. } => self.seek(lane, offset, leader_epoch),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells the shards whose leaders have changed, and those that asked.
+    pub(super) fn tell_leaders(&mut self, now: Instant) {
+        let mut commands = Vec::new();
+        let mut recreated = Vec::new();
+        for lane in self.lanes.iter_mut() {
+            let Some(topic) = self.metadata.topic(&lane.at.topic).filter(|topic| topic.error.is_ok()) else {
+                continue;
+            };
+            if is_another(&topic.topic, &lane.topic) {
+                recreated.push((lane.id, lane.at.clone()));
+                continue;
+            }
+            let leader = topic.partition(lane.at.partition).and_then(|partition| partition.leader);
+            if lane.phase != Phase::Open || leader.is_none() || (leader == lane.leader && !lane.leader_wanted)
+            {
+                continue;
+            }
+            lane.leader = leader;
+            lane.leader_wanted = false;
+            commands.push((lane.shard, Command::Leader { lane: lane.id, leader }));
+        }
+        for (shard, command) in commands {
+            self.command(shard, command);
+        }
+        for (lane, at) in recreated {
+            self.restart(lane, at, now);
+        }
+        // Partitions may have come, or a topic that was not there.
+        self.is_reconcile_due = true;
+    }
+
+    /// A topic of the same name is another topic: its offsets mean nothing here, so they are not committed, and the
+    /// partition starts as `auto.offset.reset` says.
+    fn restart(&mut self, lane: LaneId, at: TopicPartition, now: Instant) {
+        let Some(known) = self.lanes.get(lane) else { return };
+        let phase = known.phase;
+        if !matches!(phase, Phase::Open | Phase::Positioning) {
+            return;
+        }
+        let start = match self.config.auto_offset_reset {
+            crate::config::OffsetReset::Earliest => StartPosition::Earliest,
+            crate::config::OffsetReset::Latest => StartPosition::Latest,
+            crate::config::OffsetReset::None => {
+                let why = "the topic was deleted and created again and auto.offset.reset is none".to_owned();
+                self.position_failed(lane, -1, LaneErrorCause::NoOffset(why), now);
+                return;
+            }
+        };
+        self.notify(Notice::Recreated { at: at.clone() });
+        self.desired.insert(at, start);
+        self.close(lane, CloseReason::Lost, now + self.config.shutdown_timeout);
+    }
+
+    /// Ends a lane: at once where its shard does not know it, else by way of its shard.
+    pub(super) fn close(&mut self, lane: LaneId, reason: CloseReason, deadline: Instant) {
+        let Some(known) = self.lanes.get_mut(lane) else { return };
+        let shard = known.shard;
+        match known.phase {
+            Phase::Positioning => self.release(lane),
+            Phase::Open | Phase::Failed => {
+                known.phase = Phase::Closing(reason);
+                self.command(shard, Command::Close { lane, reason, deadline });
+            }
+            // It is closing in order, and is taken away meanwhile: its final mark must not be committed.
+            Phase::Closing(CloseReason::Revoked) if reason == CloseReason::Lost => {
+                known.phase = Phase::Closing(reason);
+            }
+            Phase::Closed if reason == CloseReason::Lost => self.release(lane),
+            Phase::Closing(_) | Phase::Closed => {}
+        }
+    }
+
+    /// Ends a lane that no shard has any more.
+    pub(super) fn release(&mut self, lane: LaneId) {
+        self.positions.cancel(lane);
+        if let Some(released) = self.lanes.release(lane) {
+            if let Some(stopping) = &mut self.stopping {
+                stopping.note(&released, self.commits.is_some());
+            }
+            self.is_reconcile_due = true;
+        }
+    }
+
+    fn open(&mut self, lane: LaneId, offset: i64, leader_epoch: i32) {
+        let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Positioning) else {
+            return;
+        };
+        known.phase = Phase::Open;
+        known.leader = self.metadata.leader(&known.at);
+        let command = Command::Open(OpenLane {
+            lane,
+            topic: Arc::clone(&known.topic),
+            partition: known.at.partition,
+            leader: known.leader,
+            start_offset: offset,
+            start_epoch: leader_epoch,
+            paused: known.paused,
+        });
+        let (shard, at) = (known.shard, known.at.clone());
+        self.command(shard, command);
+        self.notify(Notice::Opened { at, shard, offset });
+    }
+
+    fn seek(&mut self, lane: LaneId, offset: i64, leader_epoch: i32) {
+        let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Open) else { return };
+        known.seek += 1;
+        let (shard, seek) = (known.shard, known.seek);
+        self.command(shard, Command::Seek { lane, seek, offset, leader_epoch });
+    }
+
+    fn position_failed(&mut self, lane: LaneId, offset: i64, cause: LaneErrorCause, now: Instant) {
+        let Some(known) = self.lanes.get_mut(lane) else { return };
+        let error = LaneError::new(Arc::clone(&known.at.topic), known.at.partition, offset, cause);
+        if known.phase == Phase::Open {
+            known.phase = Phase::Failed;
+        }
+        self.lane_failed(error, now);
+    }
+
+    pub(super) fn lane_failed(&mut self, error: LaneError, now: Instant) {
+        self.notify(Notice::LaneFailed { error: error.to_string() });
+        self.fail(Error::Lane(error), now);
+    }
+}
+
+/// Both have ids, and they differ.
+fn is_another(new: &Topic, old: &Topic) -> bool {
+    new.id != old.id && new.id != [0; 16] && old.id != [0; 16]
+}

@@ -1,0 +1,531 @@
+//! Finds the offsets to start from: committed offsets from the coordinator, beginnings, ends and timestamps from the
+//! leaders, many partitions in one request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use millstream_protocol::request::ErrorCode;
+
+use super::backoff::Backoff;
+use super::brokers::Failure;
+use super::topic_partition::TopicPartition;
+use super::wire::{
+    Answer, Ask, EpochEnd, EpochEndAsk, FetchedOffset, ListedOffset, OffsetAsk, OffsetFetchAnswer,
+};
+use crate::config::OffsetReset;
+use crate::error::LaneErrorCause;
+use crate::link::{LaneId, Leader};
+use crate::position::StartPosition;
+
+/// The timestamp that asks ListOffsets for the end.
+const END: i64 = -1;
+/// The timestamp that asks ListOffsets for the beginning.
+const BEGINNING: i64 = -2;
+
+/// What decides how positions are found.
+#[derive(Clone, Debug)]
+pub(super) struct PositionRules {
+    /// `group.id`: whose committed offsets count. Without it there are none.
+    pub(super) group: Option<Arc<str>>,
+    /// `auto.offset.reset`.
+    pub(super) reset: OffsetReset,
+    /// `isolation.level` is `read_committed`.
+    pub(super) read_committed: bool,
+    /// `retry.backoff.ms` and its maximum.
+    pub(super) retry: (Duration, Duration),
+    /// How long a broker may take over one request.
+    pub(super) request_timeout: Duration,
+}
+
+/// What a position is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To open the lane.
+    Open,
+    /// A seek that somebody asked for.
+    Seek,
+    /// The lane's offset was not in the log.
+    Reset {
+        /// That offset.
+        from: i64,
+    },
+}
+
+/// To whom a question goes, and for which lanes.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The broker; `None` is the group's coordinator.
+    pub(super) leader: Option<i32>,
+    /// What to ask.
+    pub(super) ask: Ask,
+    /// Give it back with the answer.
+    pub(super) searches: Searches,
+}
+
+/// The searches that one question serves.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Searches(Vec<(LaneId, u64)>);
+
+/// The end of a search.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// The position.
+    Found {
+        /// The lane.
+        lane: LaneId,
+        /// What it was looked for.
+        purpose: Purpose,
+        /// The next offset to deliver.
+        offset: i64,
+        /// Leader epoch of the record before it, -1 when unknown.
+        leader_epoch: i32,
+        /// The committed offset, when the log was cut below it since.
+        truncated_from: Option<i64>,
+    },
+    /// There is none.
+    Failed {
+        /// The lane.
+        lane: LaneId,
+        /// The offset that was tried, -1 for none.
+        offset: i64,
+        /// Why.
+        cause: LaneErrorCause,
+    },
+    /// The leaders that are known are not right.
+    MetadataWanted,
+    /// The coordinator that is known is not right.
+    CoordinatorWanted,
+}
+
+/// All searches that are under way; at most one per lane.
+#[derive(Debug)]
+pub(super) struct Positions {
+    rules: PositionRules,
+    searches: BTreeMap<LaneId, Search>,
+    next_serial: u64,
+    /// Searches for committed offsets wait while nobody can be asked.
+    is_coordinator_known: bool,
+}
+
+#[derive(Debug)]
+struct Search {
+    at: TopicPartition,
+    purpose: Purpose,
+    want: Want,
+    /// Tells an answer to an earlier search of the same lane from one to this.
+    serial: u64,
+    /// When to ask; `None` while a question is on its way.
+    due: Option<Instant>,
+    backoff: Backoff,
+    /// The committed offset, once the log turned out to have been cut below it.
+    truncated_from: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Want {
+    Committed,
+    Earliest,
+    Latest,
+    Timestamp(i64),
+    FromEnd(i64),
+    /// This offset, but not before the beginning.
+    NotBeforeBeginning(i64),
+    /// This committed offset, unless the log was cut below it.
+    Validated {
+        offset: i64,
+        epoch: i32,
+    },
+}
+
+impl Positions {
+    /// No searches.
+    pub(super) fn new(rules: PositionRules) -> Self {
+        Self { rules, searches: BTreeMap::new(), next_serial: 0, is_coordinator_known: false }
+    }
+
+    /// Starts a search, in place of the lane's former one. `Some` when there is nothing to look for.
+    pub(super) fn start(
+        &mut self,
+        lane: LaneId,
+        at: &TopicPartition,
+        start: StartPosition,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Option<Finding> {
+        self.searches.remove(&lane);
+        let want = match start {
+            StartPosition::Committed if self.rules.group.is_some() => Want::Committed,
+            StartPosition::Committed => return self.start_reset(lane, at, purpose, now),
+            StartPosition::Earliest => Want::Earliest,
+            StartPosition::Latest => Want::Latest,
+            StartPosition::Timestamp(ms) => Want::Timestamp(ms.max(0)),
+            StartPosition::FromEnd(back) => Want::FromEnd(back.max(0)),
+            StartPosition::Offset(offset) => return Some(found(lane, purpose, offset.max(0), -1)),
+        };
+        self.insert(lane, at, want, purpose, now);
+        None
+    }
+
+    /// Starts a search as `auto.offset.reset` says. `Some` when it says that there is nothing to look for.
+    pub(super) fn start_reset(
+        &mut self,
+        lane: LaneId,
+        at: &TopicPartition,
+        purpose: Purpose,
+        now: Instant,
+    ) -> Option<Finding> {
+        self.searches.remove(&lane);
+        match self.reset_want(purpose) {
+            Ok(want) => {
+                self.insert(lane, at, want, purpose, now);
+                None
+            }
+            Err(cause) => Some(failed(lane, purpose, cause)),
+        }
+    }
+
+    /// Ends a lane's search without a result.
+    pub(super) fn cancel(&mut self, lane: LaneId) {
+        self.searches.remove(&lane);
+    }
+
+    /// Whether a lane's position is being looked for.
+    pub(super) fn is_searching(&self, lane: LaneId) -> bool {
+        self.searches.contains_key(&lane)
+    }
+
+    /// Whether committed offsets are looked for.
+    pub(super) fn wants_coordinator(&self) -> bool {
+        self.searches.values().any(|search| matches!(search.want, Want::Committed))
+    }
+
+    /// Whether there is a coordinator to ask for committed offsets.
+    pub(super) fn set_coordinator_known(&mut self, is_known: bool) {
+        self.is_coordinator_known = is_known;
+    }
+
+    /// When there is something to ask.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let askable = self.searches.values().filter(|search| search.is_askable(self.is_coordinator_known));
+        askable.filter_map(|search| search.due).min()
+    }
+
+    /// The questions that are due. Partitions without a leader wait and want metadata.
+    pub(super) fn questions(
+        &mut self,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        leader: impl Fn(&TopicPartition) -> Option<Leader>,
+        findings: &mut Vec<Finding>,
+    ) -> Vec<Question> {
+        let mut batches: BTreeMap<Batch, Vec<(LaneId, u64, Piece)>> = BTreeMap::new();
+        for (&lane, search) in &mut self.searches {
+            if search.due.is_none_or(|due| due > now) || !search.is_askable(self.is_coordinator_known) {
+                continue;
+            }
+            let Some((batch, piece)) = search.piece(&leader) else {
+                search.due = Some(now + search.backoff.failed(rng));
+                findings.push(Finding::MetadataWanted);
+                continue;
+            };
+            search.due = None;
+            batches.entry(batch).or_default().push((lane, search.serial, piece));
+        }
+        batches.into_iter().map(|(batch, pieces)| self.question(batch, pieces)).collect()
+    }
+
+    /// Takes in what came of a question.
+    pub(super) fn on_answer(
+        &mut self,
+        searches: &Searches,
+        result: Result<Answer, Failure>,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        findings: &mut Vec<Finding>,
+    ) {
+        let mut steps = match result {
+            Ok(Answer::Offsets(list)) => {
+                list.into_iter().map(|one| (one.at.clone(), Step::listed(&one))).collect()
+            }
+            Ok(Answer::EpochEnds(list)) => {
+                list.into_iter().map(|one| (one.at.clone(), Step::epoch_end(&one))).collect()
+            }
+            Ok(Answer::Committed(answer)) => Self::committed(answer, searches, &self.searches),
+            // No other question is asked here; an answer that is not one is as good as none.
+            Ok(_) => BTreeMap::new(),
+            Err(Failure::Unsupported(error)) => self.unsupported(searches, &error.to_string()),
+            Err(Failure::Unreachable(_) | Failure::Malformed(_)) => {
+                findings.extend([Finding::MetadataWanted, Finding::CoordinatorWanted]);
+                BTreeMap::new()
+            }
+        };
+        for &(lane, serial) in &searches.0 {
+            let Some(search) = self.searches.get(&lane).filter(|search| search.serial == serial) else {
+                continue;
+            };
+            let step = steps.remove(&search.at).unwrap_or(Step::Retry);
+            self.advance(lane, step, now, rng, findings);
+        }
+    }
+
+    fn insert(&mut self, lane: LaneId, at: &TopicPartition, want: Want, purpose: Purpose, now: Instant) {
+        let backoff = Backoff::new(self.rules.retry.0, self.rules.retry.1);
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let at = at.clone();
+        self.searches.insert(
+            lane,
+            Search { at, purpose, want, serial, due: Some(now), backoff, truncated_from: None },
+        );
+    }
+
+    fn reset_want(&self, purpose: Purpose) -> Result<Want, LaneErrorCause> {
+        match (self.rules.reset, purpose) {
+            (OffsetReset::Earliest, _) => Ok(Want::Earliest),
+            (OffsetReset::Latest, _) => Ok(Want::Latest),
+            (OffsetReset::None, Purpose::Reset { from }) => Err(LaneErrorCause::NoOffset(format!(
+                "offset {from} is not in the log and auto.offset.reset is none: seek, or set it to earliest or latest"
+            ))),
+            (OffsetReset::None, _) => Err(LaneErrorCause::NoOffset(match &self.rules.group {
+                Some(group) => format!(
+                    "group {group} has no committed offset and auto.offset.reset is none: commit one, or set it to earliest or latest"
+                ),
+                None => "there is no group and auto.offset.reset is none: name a start position".to_owned(),
+            })),
+        }
+    }
+
+    fn question(&self, batch: Batch, pieces: Vec<(LaneId, u64, Piece)>) -> Question {
+        let searches = Searches(pieces.iter().map(|&(lane, serial, _)| (lane, serial)).collect());
+        let pieces = pieces.into_iter().map(|(_, _, piece)| piece);
+        let (leader, ask) = match batch {
+            Batch::Committed => {
+                let partitions = pieces.map(|piece| piece.at).collect();
+                // Only searches with a group ask for committed offsets.
+                let group = self.rules.group.clone().unwrap_or_else(|| Arc::from(""));
+                (None, Ask::OffsetFetch { group, require_stable: self.rules.read_committed, partitions })
+            }
+            Batch::List(leader) => {
+                let asks = pieces.map(|p| OffsetAsk {
+                    at: p.at,
+                    leader_epoch: p.current_epoch,
+                    timestamp: p.timestamp,
+                });
+                let timeout_ms = i32::try_from(self.rules.request_timeout.as_millis()).unwrap_or(i32::MAX);
+                let read_committed = self.rules.read_committed;
+                (Some(leader), Ask::ListOffsets { read_committed, partitions: asks.collect(), timeout_ms })
+            }
+            Batch::Epochs(leader) => {
+                let asks =
+                    pieces.map(|p| EpochEndAsk { at: p.at, current_epoch: p.current_epoch, epoch: p.epoch });
+                (Some(leader), Ask::EpochEnds { partitions: asks.collect() })
+            }
+        };
+        Question { leader, ask, searches }
+    }
+
+    fn committed(
+        answer: OffsetFetchAnswer,
+        asked: &Searches,
+        searches: &BTreeMap<LaneId, Search>,
+    ) -> BTreeMap<TopicPartition, Step> {
+        if answer.error.is_ok() {
+            return answer.partitions.into_iter().map(|one| (one.at.clone(), Step::fetched(&one))).collect();
+        }
+        let lanes = asked.0.iter().filter_map(|(lane, _)| searches.get(lane));
+        lanes.map(|search| (search.at.clone(), Step::error("OffsetFetch", answer.error))).collect()
+    }
+
+    /// A leader that cannot tell where epochs end leaves the committed offset as it is.
+    fn unsupported(&self, asked: &Searches, error: &str) -> BTreeMap<TopicPartition, Step> {
+        let lanes = asked.0.iter().filter_map(|(lane, _)| self.searches.get(lane));
+        lanes
+            .map(|search| {
+                let step = match search.want {
+                    Want::Validated { offset, epoch } => Step::At { offset, epoch },
+                    _ => Step::Fail(LaneErrorCause::Broker(error.to_owned())),
+                };
+                (search.at.clone(), step)
+            })
+            .collect()
+    }
+
+    fn advance(
+        &mut self,
+        lane: LaneId,
+        step: Step,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+        findings: &mut Vec<Finding>,
+    ) {
+        let Some(search) = self.searches.get_mut(&lane) else { return };
+        let purpose = search.purpose;
+        let next = match step {
+            Step::Retry | Step::RetryElsewhere | Step::RetryCoordinator => {
+                search.due = Some(now + search.backoff.failed(rng));
+                match step {
+                    Step::RetryElsewhere => findings.push(Finding::MetadataWanted),
+                    Step::RetryCoordinator => findings.push(Finding::CoordinatorWanted),
+                    _ => {}
+                }
+                return;
+            }
+            Step::Fail(cause) => Err(failed(lane, purpose, cause)),
+            Step::NothingCommitted => self.reset_want(purpose).map_err(|cause| failed(lane, purpose, cause)),
+            Step::At { offset, epoch } => search.want.next(lane, purpose, offset, epoch),
+            Step::EpochEnd { end, epoch } => match search.validate(lane, end, epoch) {
+                Some(finding) => Err(finding),
+                None => self.reset_want(purpose).map_err(|cause| failed(lane, purpose, cause)),
+            },
+        };
+        match next {
+            Ok(want) => {
+                if let Some(search) = self.searches.get_mut(&lane) {
+                    (search.want, search.due) = (want, Some(now));
+                    search.backoff.reset();
+                }
+            }
+            Err(mut finding) => {
+                let ended = self.searches.remove(&lane);
+                if let Finding::Found { truncated_from, .. } = &mut finding {
+                    *truncated_from = ended.and_then(|search| search.truncated_from);
+                }
+                findings.push(finding);
+            }
+        }
+    }
+}
+
+/// Which searches can share a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Batch {
+    Committed,
+    List(i32),
+    Epochs(i32),
+}
+
+/// One partition's part of a request.
+#[derive(Debug)]
+struct Piece {
+    at: TopicPartition,
+    current_epoch: i32,
+    timestamp: i64,
+    epoch: i32,
+}
+
+/// What an answer means for one search.
+#[derive(Debug)]
+enum Step {
+    At { offset: i64, epoch: i32 },
+    NothingCommitted,
+    EpochEnd { end: i64, epoch: i32 },
+    Retry,
+    RetryElsewhere,
+    RetryCoordinator,
+    Fail(LaneErrorCause),
+}
+
+impl Search {
+    fn is_askable(&self, is_coordinator_known: bool) -> bool {
+        is_coordinator_known || !matches!(self.want, Want::Committed)
+    }
+
+    /// What to ask for it, and together with what; `None` while its partition has no leader.
+    fn piece(&self, leader: impl Fn(&TopicPartition) -> Option<Leader>) -> Option<(Batch, Piece)> {
+        let at = self.at.clone();
+        let timestamp = match self.want {
+            Want::Committed => {
+                return Some((Batch::Committed, Piece { at, current_epoch: -1, timestamp: 0, epoch: -1 }));
+            }
+            Want::Earliest | Want::NotBeforeBeginning(_) => BEGINNING,
+            Want::Latest | Want::FromEnd(_) => END,
+            Want::Timestamp(ms) => ms,
+            Want::Validated { epoch, .. } => {
+                let leader = leader(&at)?;
+                let piece = Piece { at, current_epoch: leader.epoch, timestamp: 0, epoch };
+                return Some((Batch::Epochs(leader.broker), piece));
+            }
+        };
+        let leader = leader(&at)?;
+        Some((Batch::List(leader.broker), Piece { at, current_epoch: leader.epoch, timestamp, epoch: -1 }))
+    }
+
+    /// The committed offset held against the end of its epoch; `None` when the log no longer knows that epoch, so that
+    /// nothing is left but a reset.
+    fn validate(&mut self, lane: LaneId, end: i64, end_epoch: i32) -> Option<Finding> {
+        let Want::Validated { offset, epoch } = self.want else { return None };
+        if end >= offset && end_epoch >= 0 {
+            return Some(found(lane, self.purpose, offset, epoch));
+        }
+        self.truncated_from = Some(offset);
+        let known = end >= 0 && end_epoch >= 0;
+        known.then(|| found(lane, self.purpose, end, end_epoch))
+    }
+}
+
+impl Want {
+    /// What is wanted after this answer, or that the search is over.
+    fn next(self, lane: LaneId, purpose: Purpose, offset: i64, epoch: i32) -> Result<Want, Finding> {
+        match self {
+            Self::Committed if epoch >= 0 => Ok(Self::Validated { offset, epoch }),
+            // No record is as young as the timestamp.
+            Self::Timestamp(_) if offset < 0 => Ok(Self::Latest),
+            Self::FromEnd(back) => Ok(Self::NotBeforeBeginning(offset.saturating_sub(back))),
+            Self::NotBeforeBeginning(wanted) if wanted > offset => Err(found(lane, purpose, wanted, -1)),
+            // The epoch that ListOffsets tells is that of the record at the offset, not of the one before it.
+            Self::Earliest | Self::Latest | Self::Timestamp(_) | Self::NotBeforeBeginning(_) => {
+                Err(found(lane, purpose, offset, -1))
+            }
+            Self::Committed | Self::Validated { .. } => Err(found(lane, purpose, offset, epoch)),
+        }
+    }
+}
+
+impl Step {
+    fn listed(one: &ListedOffset) -> Self {
+        match one.error {
+            ErrorCode::NONE => Self::At { offset: one.offset, epoch: one.leader_epoch },
+            error => Self::error("ListOffsets", error),
+        }
+    }
+
+    fn epoch_end(one: &EpochEnd) -> Self {
+        match one.error {
+            ErrorCode::NONE => Self::EpochEnd { end: one.end_offset, epoch: one.epoch },
+            error => Self::error("OffsetForLeaderEpoch", error),
+        }
+    }
+
+    fn fetched(one: &FetchedOffset) -> Self {
+        match one.error {
+            ErrorCode::NONE if one.offset < 0 => Self::NothingCommitted,
+            ErrorCode::NONE => Self::At { offset: one.offset, epoch: one.leader_epoch },
+            error => Self::error("OffsetFetch", error),
+        }
+    }
+
+    fn error(api: &str, error: ErrorCode) -> Self {
+        if error.needs_metadata_refresh() {
+            Self::RetryElsewhere
+        } else if error.needs_coordinator() {
+            Self::RetryCoordinator
+        } else if error.is_retriable() {
+            Self::Retry
+        } else {
+            Self::Fail(LaneErrorCause::Broker(format!("{api} was answered {error}")))
+        }
+    }
+}
+
+fn found(lane: LaneId, purpose: Purpose, offset: i64, leader_epoch: i32) -> Finding {
+    Finding::Found { lane, purpose, offset, leader_epoch, truncated_from: None }
+}
+
+fn failed(lane: LaneId, purpose: Purpose, cause: LaneErrorCause) -> Finding {
+    let offset = match purpose {
+        Purpose::Reset { from } => from,
+        Purpose::Open | Purpose::Seek => -1,
+    };
+    Finding::Failed { lane, offset, cause }
+}

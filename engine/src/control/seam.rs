@@ -1,0 +1,143 @@
+//! What goes in and out of the control plane beside the network and the shards: subscription, requests, outputs.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::brokers::Endpoint;
+use super::notice::Notice;
+use super::topic_partition::TopicPartition;
+use crate::config::Config;
+use crate::error::Error;
+use crate::link::{Command, LaneId};
+use crate::position::StartPosition;
+use crate::reply::Promise;
+use crate::report::{CommitReport, Report};
+use crate::stats::{ShardStats, StageHistogram};
+
+/// What a control plane is made of.
+#[derive(Debug)]
+pub(crate) struct ControlSetup {
+    /// The configuration.
+    pub(crate) config: Arc<Config>,
+    /// What to consume.
+    pub(crate) subscription: Subscription,
+    /// How many shards there are; at least 1.
+    pub(crate) shards: usize,
+    /// Seed of all that is random (jitter).
+    pub(crate) seed: u64,
+}
+
+/// What to consume.
+#[derive(Clone, Debug)]
+pub(crate) enum Subscription {
+    /// These partitions, alone.
+    Assign(Vec<AssignedTopic>),
+    /// A share of these topics, as a member of `group.id`.
+    Group {
+        /// The topics' names.
+        topics: Vec<Arc<str>>,
+        /// Where partitions start.
+        start: StartPosition,
+    },
+}
+
+/// A topic that is assigned by hand.
+#[derive(Clone, Debug)]
+pub(crate) struct AssignedTopic {
+    /// Its name.
+    pub(crate) topic: Arc<str>,
+    /// Which partitions; `None` is all, those added later included.
+    pub(crate) partitions: Option<Vec<i32>>,
+    /// Where they start.
+    pub(crate) start: StartPosition,
+}
+
+/// Something that user code asks for, from any thread.
+#[derive(Debug)]
+pub(crate) enum Request {
+    /// Stop delivering from these partitions; what is fetched is kept.
+    Pause {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// Says whether all of them are owned.
+        reply: Promise<Result<(), Error>>,
+    },
+    /// Undo a pause.
+    Resume {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// Says whether all of them are owned.
+        reply: Promise<Result<(), Error>>,
+    },
+    /// Go on elsewhere in a partition.
+    Seek {
+        /// The partition.
+        at: TopicPartition,
+        /// Where to.
+        to: StartPosition,
+        /// Says whether it is owned; the seek itself may come later.
+        reply: Promise<Result<(), Error>>,
+    },
+    /// Commit all that is marked by now.
+    Commit(Promise<Result<CommitReport, Error>>),
+    /// Measure.
+    Stats(Promise<Snapshot>),
+    /// End in order.
+    Shutdown {
+        /// Until when handlers may take their time.
+        deadline: Instant,
+        /// How it ended.
+        reply: Promise<Report>,
+    },
+}
+
+/// What the control plane wants done.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Resolve this name, answer by [`Control::on_resolved`](super::Control::on_resolved).
+    Resolve(Endpoint),
+    /// Hand this to a shard.
+    Command {
+        /// The shard's index.
+        shard: usize,
+        /// What to hand over.
+        command: Command,
+    },
+    /// Something that a log or an observer wants to know.
+    Notice(Notice),
+    /// It is over; nothing comes after this.
+    Ended(Result<Report, Error>),
+}
+
+/// The engine at one moment.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    /// Per shard, by index.
+    pub(crate) shards: Vec<ShardStats>,
+    /// Which partition each lane is.
+    pub(crate) lanes: Vec<LaneInfo>,
+    /// The `commit` stage, which is measured by the control plane.
+    pub(crate) commit: StageHistogram,
+    /// OffsetCommit requests that were answered without an error.
+    pub(crate) commits: u64,
+    /// OffsetCommit requests that failed in part or whole.
+    pub(crate) failed_commits: u64,
+}
+
+/// A lane as the control plane knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneInfo {
+    /// The lane.
+    pub(crate) lane: LaneId,
+    /// Its partition.
+    pub(crate) at: TopicPartition,
+    /// Its shard.
+    pub(crate) shard: usize,
+    /// The newest committed offset, where one was committed in this opening.
+    pub(crate) committed: Option<i64>,
+    /// Whether it is paused.
+    pub(crate) paused: bool,
+}
+
+/// How long a revoked handler may take where nobody says otherwise: the group's rebalance timeout bounds it anyway.
+pub(super) const REVOKE_TIME: Duration = Duration::from_secs(30);

@@ -1,0 +1,95 @@
+//! What shards report of their lanes.
+
+use std::time::Instant;
+
+use super::Control;
+use super::lanes::Phase;
+use super::notice::Notice;
+use super::positions::Purpose;
+use crate::link::{CloseReason, Event, LaneId, Mark};
+
+impl Control {
+    /// Takes an event of a shard. Words about a lane that is gone are dropped.
+    pub(crate) fn on_event(&mut self, shard: usize, event: Event, now: Instant) {
+        match event {
+            Event::Closed { lane, mark } => self.on_closed(lane, mark, now),
+            Event::LeaderWanted { lane, reason } => self.on_leader_wanted(lane, reason, now),
+            Event::TopicUnknown { lane } => {
+                self.on_leader_wanted(lane, "the topic is unknown to its leader", now)
+            }
+            Event::OutOfRange { lane, offset, .. } => self.on_out_of_range(lane, offset, now),
+            Event::Failed { lane, error } => {
+                if let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Open) {
+                    known.phase = Phase::Failed;
+                    self.lane_failed(error, now);
+                }
+            }
+            Event::StopRequested => self.stop(None, now + self.config.shutdown_timeout),
+            Event::CommitRequested => {
+                if let Some(commits) = &mut self.commits {
+                    commits.want();
+                }
+            }
+            Event::EndReached { lane, offset } => {
+                if let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) {
+                    self.notify(Notice::EndReached { at, offset });
+                }
+            }
+            Event::AdmittedAlone { bytes } => self.notify(Notice::AdmittedAlone { shard, bytes }),
+            Event::Stats(stats) => self.on_stats(stats),
+        }
+        self.drive(now);
+    }
+
+    fn on_closed(&mut self, lane: LaneId, mark: Option<Mark>, now: Instant) {
+        let Some(known) = self.lanes.get_mut(lane) else { return };
+        if let Some(mark) = mark {
+            known.on_mark(mark, now);
+        }
+        let at = known.at.clone();
+        if known.phase == Phase::Closing(CloseReason::Lost) {
+            self.release(lane);
+            self.notify(Notice::Lost { at });
+        } else {
+            known.phase = Phase::Closed;
+            self.notify(Notice::Revoked { at });
+            self.release_closed();
+        }
+    }
+
+    /// Ends the closed lanes whose progress is committed, or is not to be; asks for a commit of the others.
+    pub(super) fn release_closed(&mut self) {
+        let is_commit_wanted =
+            self.commits.as_ref().is_some_and(|commits| commits.is_automatic() || commits.is_wanted());
+        let closed = self.lanes.iter().filter(|lane| lane.phase == Phase::Closed);
+        let (waiting, done): (Vec<_>, Vec<_>) = closed
+            .map(|lane| (lane.id, is_commit_wanted && lane.progress.is_dirty()))
+            .partition(|(_, waits)| *waits);
+        for (lane, _) in done {
+            self.release(lane);
+        }
+        if !waiting.is_empty()
+            && let Some(commits) = &mut self.commits
+        {
+            commits.want();
+        }
+    }
+
+    fn on_leader_wanted(&mut self, lane: LaneId, reason: &'static str, now: Instant) {
+        let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Open) else { return };
+        tracing::debug!("{}: the leader is asked for: {reason}", known.at);
+        known.leader_wanted = true;
+        if let Some(broker) = known.leader.and_then(|leader| self.metadata.broker(leader.broker)) {
+            // Its name may stand for another address by now.
+            self.brokers.forget_addresses(broker);
+        }
+        self.metadata.want(now);
+    }
+
+    fn on_out_of_range(&mut self, lane: LaneId, offset: i64, now: Instant) {
+        let Some(known) = self.lanes.get(lane).filter(|lane| lane.phase == Phase::Open) else { return };
+        let at = known.at.clone();
+        let finding = self.positions.start_reset(lane, &at, Purpose::Reset { from: offset }, now);
+        self.apply_findings(finding.into_iter().collect(), now);
+    }
+}

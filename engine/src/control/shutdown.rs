@@ -1,0 +1,148 @@
+//! The end, in order: lanes close, their last progress is committed, the shards end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Control;
+use super::lanes::{Lane, Phase};
+use super::seam::Output;
+use crate::error::Error;
+use crate::link::{CloseReason, Command, LaneId};
+use crate::reply::Promise;
+use crate::report::{PartitionOffset, Report};
+
+/// What the last commit gets beyond the deadline of the handlers: they may have used all of it.
+const LAST_COMMIT_TIME: Duration = Duration::from_secs(5);
+/// Those who can wait for the end of one engine.
+const MAX_REPLIES: usize = 1024;
+
+/// A stop under way.
+#[derive(Debug)]
+pub(super) struct Stopping {
+    deadline: Instant,
+    step: Step,
+    error: Option<Error>,
+    report: Report,
+    replies: Vec<Promise<Report>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The shards close their lanes, until the deadline.
+    Closing,
+    /// What is marked is committed.
+    Committing,
+    /// It is over.
+    Ended,
+}
+
+impl Stopping {
+    /// Whether it is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.step == Step::Ended
+    }
+
+    /// Whoever asks for the same stop hears of its end.
+    pub(super) fn reply(&mut self, promise: Promise<Report>) {
+        if self.replies.len() < MAX_REPLIES {
+            self.replies.push(promise);
+        }
+    }
+
+    /// When the next step is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.step {
+            Step::Closing => Some(self.deadline),
+            Step::Committing => Some(self.deadline + LAST_COMMIT_TIME),
+            Step::Ended => None,
+        }
+    }
+
+    /// Takes a lane's last state into the report.
+    pub(super) fn note(&mut self, lane: &Lane, commits: bool) {
+        if let Some(mark) = lane.progress.committed() {
+            self.report.committed.push(place(lane, mark.next_offset));
+        }
+        if let Some(mark) = lane.progress.newest().filter(|_| commits && lane.progress.is_dirty()) {
+            self.report.uncommitted.push(place(lane, mark.next_offset));
+        }
+    }
+}
+
+impl Control {
+    /// Something went wrong that the engine cannot go on with.
+    pub(super) fn fail(&mut self, error: Error, now: Instant) {
+        self.stop(Some(error), now + self.config.shutdown_timeout);
+    }
+
+    /// Begins to stop, or hurries a stop that is under way.
+    pub(super) fn stop(&mut self, error: Option<Error>, deadline: Instant) {
+        if let Some(stopping) = &mut self.stopping {
+            stopping.deadline = stopping.deadline.min(deadline);
+            stopping.error = stopping.error.take().or(error);
+            return;
+        }
+        self.stopping = Some(Stopping {
+            deadline,
+            step: Step::Closing,
+            error,
+            report: Report::default(),
+            replies: Vec::new(),
+        });
+        self.desired.clear();
+        let lanes: Vec<LaneId> = self.lanes.iter().map(|lane| lane.id).collect();
+        for lane in lanes {
+            self.close(lane, CloseReason::Revoked, deadline);
+        }
+    }
+
+    pub(super) fn advance_stop(&mut self, now: Instant) {
+        let Some(stopping) = &mut self.stopping else { return };
+        if stopping.step == Step::Closing && (self.lanes.on_shards() == 0 || stopping.deadline <= now) {
+            stopping.step = Step::Committing;
+            for lane in self.lanes.iter_mut().filter(|lane| lane.is_on_shard()) {
+                let offset = lane.progress.newest().map_or(-1, |mark| mark.next_offset);
+                stopping.report.abandoned.push(place(lane, offset));
+                // What it has marked by now is done and may be committed; its last batch is not.
+                lane.phase = Phase::Closed;
+            }
+            self.release_closed();
+        }
+        let Some(stopping) = &mut self.stopping else { return };
+        if stopping.step == Step::Committing
+            && (self.lanes.len() == 0 || stopping.deadline + LAST_COMMIT_TIME <= now)
+        {
+            stopping.step = Step::Ended;
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        let lanes: Vec<LaneId> = self.lanes.iter().map(|lane| lane.id).collect();
+        for lane in lanes {
+            self.release(lane);
+        }
+        for shard in 0..self.shards {
+            self.command(shard, Command::End);
+        }
+        self.brokers.close_all();
+        self.answer_snapshots();
+        let Some(stopping) = &mut self.stopping else { return };
+        let report = std::mem::take(&mut stopping.report);
+        for reply in std::mem::take(&mut stopping.replies) {
+            reply.fulfil(report.clone());
+        }
+        let result = match stopping.error.take() {
+            Some(error) => Err(error),
+            None if !report.abandoned.is_empty() => {
+                Err(Error::Abandoned(report.abandoned.iter().map(PartitionOffset::to_string).collect()))
+            }
+            None => Ok(report),
+        };
+        self.outputs.push_back(Output::Ended(result));
+    }
+}
+
+fn place(lane: &Lane, offset: i64) -> PartitionOffset {
+    PartitionOffset { topic: Arc::clone(&lane.at.topic), partition: lane.at.partition, offset }
+}

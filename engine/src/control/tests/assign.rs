@@ -1,0 +1,250 @@
+//! Partitions that are assigned by hand: start, positions, leaders, failures, the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError};
+
+use super::world::World;
+use crate::control::{AssignedTopic, Notice, Request, Subscription, TopicPartition};
+use crate::error::{Error, LaneError, LaneErrorCause};
+use crate::link::{CloseReason, Command, Event};
+use crate::position::StartPosition;
+use crate::reply::reply;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn assign(topic: &str, partitions: Option<Vec<i32>>, start: StartPosition) -> Subscription {
+    Subscription::Assign(vec![AssignedTopic { topic: Arc::from(topic), partitions, start }])
+}
+
+/// A world with topic `t` and one engine on it that has opened all its partitions.
+fn started(brokers: i32, partitions: i32, settings: &[(&str, &str)]) -> World {
+    let mut world = World::new(brokers, &[("t", partitions)]);
+    world.start(settings, assign("t", None, StartPosition::Earliest), 2);
+    let all = usize::try_from(partitions).unwrap();
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].open.len() == all));
+    world
+}
+
+#[test]
+fn assigned_partitions_open_spread_over_shards_after_the_brokers_are_told() {
+    let world = started(3, 6, &[]);
+    let member = &world.members[0];
+    let mut load = [0; 2];
+    member.open.values().for_each(|(shard, ..)| load[*shard] += 1);
+    assert_eq!(load, [3, 3]);
+    for shard in 0..2 {
+        let first = member.commands.iter().find(|(to, _)| *to == shard).unwrap();
+        assert!(matches!(&first.1, Command::Brokers(brokers) if brokers.len() == 3));
+    }
+    assert!(member.open.values().all(|(_, open, _)| open.leader.is_some() && open.topic.id != [0; 16]));
+}
+
+#[test]
+fn start_positions_are_found_at_the_leaders() {
+    let mut world = World::new(2, &[("t", 4)]);
+    for partition in 0..4 {
+        for _ in 0..10 {
+            world.produce("t", partition);
+        }
+        world.cluster.delete_records("t", partition, 3, world.now).unwrap();
+    }
+    let one =
+        |partition, start| AssignedTopic { topic: "t".into(), partitions: Some(vec![partition]), start };
+    let topics = vec![
+        one(0, StartPosition::Earliest),
+        one(1, StartPosition::Latest),
+        one(2, StartPosition::FromEnd(4)),
+        one(3, StartPosition::FromEnd(100)),
+    ];
+    world.start(&[], Subscription::Assign(topics), 1);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].open.len() == 4));
+    assert_eq!(world.members[0].opened(), ["t-0@3", "t-1@10", "t-2@6", "t-3@3"]);
+}
+
+#[test]
+fn an_unknown_topic_ends_the_start_with_its_name() {
+    let mut world = World::new(1, &[]);
+    world.start(&[], assign("no-such", None, StartPosition::Earliest), 1);
+    assert!(world.run_until(10 * SECOND, |world| world.members[0].ended.is_some()));
+    let ended = world.members[0].ended.take().unwrap();
+    assert!(matches!(ended, Err(Error::UnknownTopic(text)) if text.contains("topic no-such does not exist")));
+}
+
+#[test]
+fn a_partition_that_the_topic_lacks_ends_the_start_with_its_number() {
+    let mut world = World::new(1, &[("t", 2)]);
+    world.start(&[], assign("t", Some(vec![1, 7]), StartPosition::Earliest), 1);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+    let ended = world.members[0].ended.take().unwrap();
+    assert!(matches!(ended, Err(Error::UnknownTopic(text)) if text.contains("partition 7 of topic t")));
+}
+
+#[test]
+fn nobody_listening_ends_the_start_soon_with_one_message() {
+    let mut world = World::new(1, &[("t", 1)]);
+    world.cluster.stop_broker(1, world.now).unwrap();
+    world.start(&[], assign("t", None, StartPosition::Earliest), 1);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+    let ended = world.members[0].ended.take().unwrap();
+    assert!(matches!(ended, Err(Error::Bootstrap(text)) if text.contains("127.0.0.1:9001")));
+}
+
+#[test]
+fn brokers_that_go_down_later_are_tried_for_ever_and_never_in_a_tight_loop() {
+    let mut world = started(1, 1, &[]);
+    world.cluster.stop_broker(1, world.now).unwrap();
+    let lane = world.members[0].lane("t", 0);
+    world.event(0, 0, Event::LeaderWanted { lane, reason: "connection refused" });
+    world.run(Duration::from_secs(300));
+    assert!(world.members[0].ended.is_none());
+    let tries =
+        world.members[0].notices.iter().filter(|notice| matches!(notice, Notice::BrokerDown { .. })).count();
+    assert!((100..1000).contains(&tries), "{tries} tries in 300 s");
+    world.cluster.start_broker(1, world.now).unwrap();
+    world.members[0].commands.clear();
+    let told = |world: &World| {
+        world.members[0].commands.iter().any(|(_, command)| matches!(command, Command::Leader { .. }))
+    };
+    assert!(world.run_until(5 * SECOND, told));
+}
+
+#[test]
+fn a_leader_that_moved_is_told_to_the_shard_that_asks() {
+    let mut world = started(3, 1, &[]);
+    let (lane, before) = (world.members[0].lane("t", 0), world.cluster.offsets("t", 0).unwrap().leader);
+    let after = before % 3 + 1;
+    world.cluster.move_leader("t", 0, after, world.now).unwrap();
+    world.members[0].commands.clear();
+    world.event(0, 0, Event::LeaderWanted { lane, reason: "NOT_LEADER_OR_FOLLOWER" });
+    world.run(2 * SECOND);
+    let told = world.members[0].commands.iter().find_map(|(_, command)| match command {
+        Command::Leader { leader, .. } => leader.map(|leader| leader.broker),
+        _ => None,
+    });
+    assert_eq!(told, Some(after));
+}
+
+#[test]
+fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
+    let mut world = started(1, 1, &[("auto.offset.reset", "earliest")]);
+    for _ in 0..20 {
+        world.produce("t", 0);
+    }
+    world.cluster.delete_records("t", 0, 12, world.now).unwrap();
+    let lane = world.members[0].lane("t", 0);
+    world.event(0, 0, Event::OutOfRange { lane, offset: 5, log_start_offset: 12 });
+    world.run(SECOND);
+    let member = &world.members[0];
+    let seek = member.commands.iter().find_map(|(_, command)| match command {
+        Command::Seek { seek, offset, .. } => Some((*seek, *offset)),
+        _ => None,
+    });
+    assert_eq!(seek, Some((1, 12)));
+    let at = TopicPartition::new("t", 0);
+    assert!(member.notices.contains(&Notice::PositionReset { at, from: 5, to: 12, truncated: false }));
+}
+
+#[test]
+fn without_a_reset_policy_an_offset_out_of_range_fails_the_lane_and_stops_the_engine() {
+    let mut world = started(1, 1, &[("auto.offset.reset", "none")]);
+    let lane = world.members[0].lane("t", 0);
+    world.event(0, 0, Event::OutOfRange { lane, offset: 5, log_start_offset: 12 });
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+    let Some(Err(Error::Lane(error))) = world.members[0].ended.take() else { panic!("no lane error") };
+    assert_eq!((error.partition(), error.offset()), (0, 5));
+    assert!(matches!(error.cause(), LaneErrorCause::NoOffset(_)));
+}
+
+#[test]
+fn a_failed_lane_closes_the_others_in_order_and_ends_the_engine_with_its_error() {
+    let mut world = started(1, 2, &[]);
+    let lane = world.members[0].lane("t", 1);
+    let error = LaneError::new("t".into(), 1, 42, LaneErrorCause::Panic("boom".to_owned()));
+    world.event(0, 1, Event::Failed { lane, error });
+    world.settle();
+    let member = &world.members[0];
+    let closes = member
+        .commands
+        .iter()
+        .filter(|(_, command)| matches!(command, Command::Close { reason: CloseReason::Revoked, .. }));
+    assert_eq!(closes.count(), 2);
+    let ends = member.commands.iter().filter(|(_, command)| matches!(command, Command::End));
+    assert_eq!(ends.count(), 2);
+    assert!(matches!(&member.ended, Some(Err(Error::Lane(error))) if error.offset() == 42));
+}
+
+#[test]
+fn lanes_that_do_not_finish_before_the_deadline_are_named_as_abandoned() {
+    let mut world = started(1, 2, &[]);
+    world.members[0].closes = false;
+    let (promise, answer) = reply();
+    let deadline = world.now + 3 * SECOND;
+    world.request(0, Request::Shutdown { deadline, reply: promise });
+    world.settle();
+    let (lane, now) = (world.members[0].lane("t", 0), world.now);
+    world.members[0].close(lane, now);
+    assert!(!world.run_until(2 * SECOND, |world| world.members[0].ended.is_some()));
+    assert!(world.run_until(2 * SECOND, |world| world.members[0].ended.is_some()));
+    let Some(Err(Error::Abandoned(names))) = world.members[0].ended.take() else { panic!("not abandoned") };
+    assert_eq!(names, ["t-1@-1"]);
+    let report = answer.wait().unwrap();
+    assert_eq!(report.abandoned.len(), 1);
+}
+
+#[test]
+fn seeks_count_and_pauses_reach_the_shard() {
+    let mut world = started(1, 1, &[]);
+    world.members[0].commands.clear();
+    let at = TopicPartition::new("t", 0);
+    for to in [StartPosition::Offset(7), StartPosition::Latest] {
+        let (promise, answer) = reply();
+        world.request(0, Request::Seek { at: at.clone(), to, reply: promise });
+        assert!(answer.wait().unwrap().is_ok());
+        world.run(SECOND);
+    }
+    let (promise, answer) = reply();
+    world.request(0, Request::Pause { partitions: vec![at], reply: promise });
+    assert!(answer.wait().unwrap().is_ok());
+    world.settle();
+    let told: Vec<_> = world.members[0]
+        .commands
+        .iter()
+        .map(|(_, command)| match command {
+            Command::Seek { seek, offset, .. } => format!("seek {seek} to {offset}"),
+            Command::Pause(_) => "pause".to_owned(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(told, ["seek 1 to 7", "seek 2 to 0", "pause"]);
+    let (promise, answer) = reply();
+    world.request(0, Request::Resume { partitions: vec![TopicPartition::new("t", 9)], reply: promise });
+    assert!(matches!(answer.wait(), Some(Err(Error::UnknownTopic(text))) if text.contains("t-9")));
+}
+
+#[test]
+fn a_topic_that_was_created_again_is_lost_and_starts_anew() {
+    let mut world = started(1, 1, &[("auto.offset.reset", "earliest")]);
+    let old = world.members[0].lane("t", 0);
+    world.cluster.recreate_topic("t", world.now).unwrap();
+    world.event(0, 0, Event::TopicUnknown { lane: old });
+    assert!(world.run_until(5 * SECOND, |world| {
+        world.members[0].open.keys().any(|lane| lane.opening == old.opening + 1)
+    }));
+    let lost = world.members[0].commands.iter().any(|(_, command)| {
+        matches!(command, Command::Close { lane, reason: CloseReason::Lost, .. } if *lane == old)
+    });
+    assert!(lost);
+}
+
+#[test]
+fn errors_and_broken_connections_while_positions_are_looked_for_only_delay_the_start() {
+    let mut world = World::new(2, &[("t", 2)]);
+    world.cluster.inject(Fault::error(ApiKey::ListOffsets, ResponseError::NotLeaderOrFollower), world.now);
+    world.cluster.inject(Fault::new(ApiKey::ListOffsets, Effect::DisconnectBefore), world.now);
+    world.cluster.inject(Fault::new(ApiKey::Metadata, Effect::DisconnectAfter).times(2), world.now);
+    world.start(&[], assign("t", None, StartPosition::Earliest), 1);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].open.len() == 2));
+    assert_eq!(world.members[0].opened(), ["t-0@0", "t-1@0"]);
+}

@@ -1,0 +1,4 @@
+//! The control plane against the test broker, in made-up time.
+
+mod assign;
+mod world;

@@ -1,0 +1,16 @@
+//! What an answer is for: comes back with it, so that no table of questions is needed.
+
+use super::positions::Searches;
+
+/// The sender of a question.
+#[derive(Debug)]
+pub(super) enum Ticket {
+    /// Metadata.
+    Metadata,
+    /// The search for the group's coordinator.
+    Coordinator,
+    /// Searches for start positions.
+    Positions(Searches),
+    /// A commit; its number.
+    Commit(u64),
+}

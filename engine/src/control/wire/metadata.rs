@@ -1,0 +1,84 @@
+//! Metadata: the brokers of a cluster, and who leads which partition.
+
+use std::sync::Arc;
+
+use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
+use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
+use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
+use millstream_protocol::request::ErrorCode;
+
+use super::super::brokers::BrokerAddress;
+use super::{name, text};
+use crate::link::Leader;
+
+/// A cluster as one broker sees it.
+#[derive(Debug)]
+pub(in super::super) struct MetadataAnswer {
+    /// An error about the whole answer.
+    pub(in super::super) error: ErrorCode,
+    /// All brokers that are up.
+    pub(in super::super) brokers: Vec<BrokerAddress>,
+    /// The topics asked for, each with its own error.
+    pub(in super::super) topics: Vec<TopicMetadata>,
+}
+
+/// One topic.
+#[derive(Debug)]
+pub(in super::super) struct TopicMetadata {
+    /// Its name.
+    pub(in super::super) name: Arc<str>,
+    /// Why there is nothing to say about it.
+    pub(in super::super) error: ErrorCode,
+    /// Its id, all zero before Metadata version 10.
+    pub(in super::super) id: [u8; 16],
+    /// Its partitions, ascending.
+    pub(in super::super) partitions: Vec<PartitionMetadata>,
+}
+
+/// One partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct PartitionMetadata {
+    /// Its number.
+    pub(in super::super) partition: i32,
+    /// Who leads it.
+    pub(in super::super) leader: Option<Leader>,
+}
+
+pub(super) fn request(topics: &[Arc<str>], create: bool) -> MetadataRequest {
+    let topics =
+        topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(TopicName(text(topic)))));
+    MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(create)
+}
+
+pub(super) fn read(response: MetadataResponse) -> MetadataAnswer {
+    let brokers = response.brokers.iter().filter_map(|broker| {
+        // A port that is none makes a broker that cannot be reached, so it is left out.
+        let port = u16::try_from(broker.port).ok().filter(|&port| port != 0)?;
+        Some(BrokerAddress { id: broker.node_id.0, host: name(&broker.host), port })
+    });
+    MetadataAnswer {
+        error: ErrorCode(response.error_code),
+        brokers: brokers.collect(),
+        topics: response.topics.iter().filter_map(topic).collect(),
+    }
+}
+
+fn topic(topic: &MetadataResponseTopic) -> Option<TopicMetadata> {
+    let mut partitions: Vec<_> =
+        topic.partitions.iter().filter(|p| p.partition_index >= 0).map(partition).collect();
+    partitions.sort_by_key(|partition| partition.partition);
+    partitions.dedup_by_key(|partition| partition.partition);
+    Some(TopicMetadata {
+        name: name(&topic.name.as_ref()?.0),
+        error: ErrorCode(topic.error_code),
+        id: topic.topic_id.into_bytes(),
+        partitions,
+    })
+}
+
+/// A partition whose error is not about its leader (a replica is down) has a leader all the same.
+fn partition(partition: &MetadataResponsePartition) -> PartitionMetadata {
+    let broker = partition.leader_id.0;
+    let leader = (broker >= 0).then_some(Leader { broker, epoch: partition.leader_epoch });
+    PartitionMetadata { partition: partition.partition_index, leader }
+}
