@@ -1,4 +1,4 @@
-//! The read path allocates nothing once its buffers have grown: counted by the allocator itself.
+//! Reading responses and asking for more allocates nothing once buffers have grown: counted by the allocator itself.
 //!
 //! zstd's context lives on C's heap and is not counted here; it is created once and its one-call decompression allocates
 //! nothing.
@@ -12,7 +12,9 @@ use kafka_protocol::messages::fetch_response::{
     AbortedTransaction, FetchResponse as Owned, FetchableTopicResponse, PartitionData,
 };
 use kafka_protocol::protocol::{Encodable, StrBytes};
+use millstream_protocol::fetch::request::{FetchOptions, FetchPartition, IsolationLevel};
 use millstream_protocol::fetch::response::FetchResponse;
+use millstream_protocol::fetch::session::FetchSession;
 use millstream_protocol::record::{
     AbortedFilter, Codec, ControlType, Decompressor, Delivery, NewRecord, RecordBatchBuilder, RecordBatches,
 };
@@ -141,4 +143,56 @@ fn reading_allocates_nothing_once_warm() {
 
     drop(vec![0u8; 10]);
     assert!(ALLOCATIONS.get() > before, "the allocator counts");
+}
+
+/// One round trip of a session of `partitions`: half of them had data, one is paused and one comes back.
+fn ask(session: &mut FetchSession, partitions: &[FetchPartition], round: usize, id: i32, out: &mut Vec<u8>) {
+    let options = FetchOptions {
+        max_wait_ms: 500,
+        min_bytes: 1,
+        max_bytes: 1 << 20,
+        isolation: IsolationLevel::ReadCommitted,
+        client_id: "client",
+        rack: "rack",
+    };
+    out.clear();
+    session.build(13, &options, round as i32, out).unwrap();
+    let topic = session.topic_by_id(&[1; 16]).unwrap();
+    assert!(session.topic_by_name("topic").is_some());
+    for index in (round % 2..partitions.len()).step_by(2) {
+        let Some(slot) = session.slot(topic, index as i32) else { continue };
+        session.served(slot);
+        session.advance(slot, round as i64, 0);
+    }
+    session.on_response(0, id);
+    let paused = round % partitions.len();
+    session.forget(paused as u32);
+    let resumed = (round + partitions.len() - 1) % partitions.len();
+    session.set(resumed as u32, partitions[resumed].clone());
+}
+
+#[test]
+fn asking_allocates_nothing_once_warm() {
+    let partition = |partition| FetchPartition {
+        topic: "topic".into(),
+        topic_id: [1; 16],
+        partition,
+        current_leader_epoch: 1,
+        fetch_offset: 0,
+        last_fetched_epoch: -1,
+        log_start_offset: -1,
+        max_bytes: 1 << 20,
+    };
+    let partitions: Vec<_> = (0..100).map(partition).collect();
+    // A broker that keeps the session, and one that refuses it.
+    for id in [77, 0] {
+        let (mut session, mut out) = (FetchSession::new(), Vec::new());
+        for (slot, partition) in partitions.iter().enumerate() {
+            session.set(slot as u32, partition.clone());
+        }
+        (0..300).for_each(|round| ask(&mut session, &partitions, round, id, &mut out));
+        let before = ALLOCATIONS.get();
+        (300..1300).for_each(|round| ask(&mut session, &partitions, round, id, &mut out));
+        assert_eq!(ALLOCATIONS.get() - before, 0, "session {id}");
+    }
 }

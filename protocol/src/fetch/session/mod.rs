@@ -194,13 +194,6 @@ impl FetchSession {
         }
     }
 
-    /// Asks for `slot` before all others, where a request is full (within a session the broker keeps the order).
-    pub fn ask_first(&mut self, slot: u32) {
-        if self.entry(slot).is_some() {
-            self.order.move_to_front(slot);
-        }
-    }
-
     /// The highest Fetch version that the wanted partitions allow: 12 while a topic has no id.
     pub fn version_limit(&self) -> i16 {
         if self.without_id > 0 { FETCH_LAST_VERSION_WITH_NAMES } else { FETCH_MAX_VERSION }

@@ -167,6 +167,23 @@ fn a_silent_coordinator_costs_the_partitions_after_the_session_timeout_from_the_
 }
 
 #[test]
+fn a_late_answer_proves_the_membership_as_of_its_sending() {
+    let mut world = World::joined();
+    world.deaf = vec![0];
+    world.pass(2_500 * MS);
+    assert_eq!(world.sent[0], [GroupRequestKind::Heartbeat]);
+    let sent_at = world.now;
+    world.pass(2_000 * MS);
+    let (_, kind, frame) = coordinator::heartbeat_answer(0, 4, ErrorCode::NONE);
+    let now = world.now;
+    world.groups[0].on_response(kind, &frame, now).unwrap();
+    world.pass(sent_at + 44_900 * MS - now);
+    assert_eq!(world.news(0), [] as [String; 0]);
+    world.pass(100 * MS);
+    assert_eq!(world.news(0).len(), 1, "lost 45 s after the sending");
+}
+
+#[test]
 fn a_disconnect_keeps_the_partitions_and_finds_the_coordinator_anew() {
     let mut world = World::joined();
     let now = world.now;
