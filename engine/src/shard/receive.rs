@@ -91,7 +91,10 @@ impl Shard {
                 }
             };
             let Some(slot) = index.and_then(|index| session.slot(index, partition.index)) else { continue };
-            session.served(slot);
+            // Empty answers keep their place: without a session every partition is in every answer.
+            if !partition.records.is_empty() || partition.error_code != 0 {
+                session.served(slot);
+            }
             had_data |= !partition.records.is_empty();
             self.take_carried(slot, conn, &partition, frame, now);
         }
