@@ -162,6 +162,33 @@ fn a_response_waits_for_its_frame_and_nothing_is_received_meanwhile() {
 }
 
 #[test]
+fn two_responses_may_be_cut_at_every_byte() {
+    // The sizes differ in all bytes that a cut may leave behind.
+    let (first, second) = (body(5, 1), body(0x0012_3456, 2));
+    for cut in 1..40 {
+        let mut bench = Bench::open();
+        let ids = [bench.request(0), bench.request(1)];
+        let wire = [response(ids[0], &first), response(ids[1], &second)].concat();
+        let (mut at, mut responses) = (0, Vec::new());
+        while responses.len() < 2 {
+            at += bench.deliver(&wire[at..], if at == 0 { cut } else { usize::MAX });
+            while bench.connection.awaits_frame().is_some() {
+                bench.supply();
+            }
+            while let Some(event) = bench.connection.poll_event() {
+                match event {
+                    ConnectionEvent::Response(response) => responses.push(response.frame),
+                    ConnectionEvent::SizeKnown { .. } => {}
+                    other => panic!("cut at {cut}: {other:?}"),
+                }
+            }
+        }
+        let bodies = responses.iter().map(|frame| &frame.as_slice()[4..]);
+        assert!(bodies.eq([&first[..], &second[..]]), "cut at {cut}");
+    }
+}
+
+#[test]
 fn a_large_body_is_received_in_chunks_at_its_final_place() {
     let mut bench = Bench::open();
     let id = bench.request(1);
