@@ -30,6 +30,17 @@ fn kafka_2_8_comes_up_with_zookeeper_and_knows_no_topic_ids_in_fetch() {
 }
 
 #[test]
+fn a_leader_moves_to_another_replica_and_only_to_a_replica() {
+    let kafka = require_kafka!(Spec::new().brokers(2));
+    kafka.create_replicated_topic("orders", 1, 2, &[]).unwrap();
+    let before = kafka.partitions("orders").unwrap()[0].leader;
+    let after = 3 - before;
+    kafka.move_leader("orders", 0, after).unwrap();
+    assert_eq!(kafka.partitions("orders").unwrap()[0].leader, after);
+    assert!(kafka.move_leader("orders", 0, 3).is_err());
+}
+
+#[test]
 fn a_killed_broker_of_three_loses_its_leaderships_and_comes_back() {
     let mut kafka = require_kafka!(Spec::new().brokers(3));
     kafka.create_replicated_topic("orders", 6, 3, &[]).unwrap();

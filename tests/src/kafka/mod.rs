@@ -20,6 +20,7 @@ mod consume;
 mod error;
 mod groups;
 mod jars;
+mod leaders;
 mod member;
 mod process;
 mod produce;

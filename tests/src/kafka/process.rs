@@ -177,3 +177,69 @@ pub(super) fn tail(log: &Path) -> String {
     };
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::scratch::Scratch;
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+    /// Set in the environment of the test process that is to die.
+    const DYING: &str = "MILLSTREAM_DYING_TEST";
+
+    #[test]
+    fn a_child_outlives_the_thread_that_asked_for_it() {
+        let scratch = Scratch::new().unwrap();
+        let log = scratch.path().join("log");
+        let mut process =
+            std::thread::spawn(move || Process::start("sleep", sleeping(), &log).unwrap()).join().unwrap();
+        // A signal sent when that thread ended would be pending by now, and kill a process that is stopped.
+        signal(process.id(), libc::SIGSTOP);
+        assert!(wait_until(Instant::now() + LIMIT, || state(process.id()) == Some('T')).is_some());
+        assert!(process.ended().is_none());
+    }
+
+    #[test]
+    fn a_child_dies_with_a_test_process_that_is_killed() {
+        if std::env::var_os(DYING).is_some() {
+            let log = Path::new("/dev/null");
+            let child = Process::start("sleep", sleeping(), log).unwrap();
+            std::io::Write::write_all(&mut io::stdout(), format!("\nchild {}\n", child.id()).as_bytes())
+                .unwrap();
+            signal(std::process::id(), libc::SIGKILL);
+        }
+        let own_name = "kafka::process::tests::a_child_dies_with_a_test_process_that_is_killed";
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", own_name, "--nocapture"]).env(DYING, "1");
+        let output = command.output().unwrap();
+        let output = String::from_utf8(output.stdout).unwrap();
+        let child =
+            output.lines().find_map(|line| line.strip_prefix("child ")).expect(&output).parse().unwrap();
+        let is_dead = || matches!(state(child), None | Some('Z'));
+        assert!(wait_until(Instant::now() + LIMIT, is_dead).is_some());
+    }
+
+    #[test]
+    fn a_process_that_runs_too_long_is_an_error_that_quotes_its_output() {
+        let scratch = Scratch::new().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo still here; exec sleep 600"]);
+        let log = scratch.path().join("log");
+        let process = Process::start("sh", command, &log).unwrap();
+        wait_until(Instant::now() + LIMIT, || !tail(&log).is_empty()).unwrap();
+        let error = process.finish(Duration::ZERO).unwrap_err().to_string();
+        assert!(error.contains("did not end within") && error.contains("still here"), "{error}");
+    }
+
+    fn sleeping() -> Command {
+        let mut command = Command::new("sleep");
+        command.arg("600");
+        command
+    }
+
+    /// The state letter of a process; none when there is no such process.
+    fn state(pid: u32) -> Option<char> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit(") ").next()?.chars().next()
+    }
+}

@@ -38,6 +38,8 @@ pub struct PartitionInfo {
     pub partition: i32,
     /// The id of its leader; -1 while it has none.
     pub leader: i32,
+    /// The ids of its replicas, the preferred leader first.
+    pub replicas: Vec<i32>,
     /// The ids of its in-sync replicas.
     pub isr: Vec<i32>,
 }
@@ -192,8 +194,8 @@ impl KafkaCluster {
         Ok(ends)
     }
 
-    /// A connection to the broker that creates topics: any in KRaft (it forwards), the controller with ZooKeeper.
-    fn controller(&self) -> Result<Client> {
+    /// A connection to the broker that takes changes: any in KRaft (it forwards), the controller with ZooKeeper.
+    pub(super) fn controller(&self) -> Result<Client> {
         let id = self.any_running()?;
         match self.spec.is_kraft() {
             true => self.client(id),
@@ -201,7 +203,7 @@ impl KafkaCluster {
         }
     }
 
-    fn partitions_at(&self, id: i32, topic: &str) -> Result<Vec<PartitionInfo>> {
+    pub(super) fn partitions_at(&self, id: i32, topic: &str) -> Result<Vec<PartitionInfo>> {
         let metadata = self.metadata(id, Some(topic))?;
         let mut partitions: Vec<PartitionInfo> = metadata
             .topics
@@ -210,6 +212,7 @@ impl KafkaCluster {
             .map(|partition| PartitionInfo {
                 partition: partition.partition_index,
                 leader: partition.leader_id.0,
+                replicas: partition.replica_nodes.iter().map(|id| id.0).collect(),
                 isr: partition.isr_nodes.iter().map(|id| id.0).collect(),
             })
             .collect();
