@@ -63,6 +63,11 @@ pub enum Error {
     #[error("the engine has stopped")]
     Stopped,
 
+    /// The thread of a shard ended although nobody told it to; its partitions were given up without their last
+    /// commit.
+    #[error("the thread of shard {0} has ended unexpectedly; the log may say why")]
+    ShardEnded(usize),
+
     /// A limit on requests that wait is reached; ask again later.
     #[error("too much is asked at once: {0}")]
     Busy(String),

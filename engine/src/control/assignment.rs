@@ -6,6 +6,7 @@ use millstream_protocol::request::ErrorCode;
 
 use super::Control;
 use super::metadata::TopicState;
+use super::notice::Notice;
 use super::seam::{AssignedTopic, Subscription};
 use super::topic_partition::TopicPartition;
 use crate::error::Error;
@@ -40,6 +41,25 @@ impl Control {
             self.fail(error, now);
         }
     }
+
+    /// In a group topics may come and go; what is wrong for good with one ends the engine.
+    pub(super) fn judge_subscription(&mut self, now: Instant) {
+        let Subscription::Group { topics, .. } = &self.subscription else { return };
+        let states: Vec<_> = topics.iter().filter_map(|topic| self.metadata.topic(topic)).collect();
+        let refused = states.iter().find(|state| !state.error.is_ok() && !state.error.is_retriable());
+        let refused = refused.map(|state| unusable(&state.topic.name, state.error));
+        let missing = states.iter().filter(|state| state.failures == UNKNOWN_TOPIC_ANSWERS);
+        let notices: Vec<_> = missing
+            .map(|state| Notice::TopicUnavailable {
+                topic: state.topic.name.to_string(),
+                reason: state.error.to_string(),
+            })
+            .collect();
+        notices.into_iter().for_each(|notice| self.notify(notice));
+        if let Some(error) = refused {
+            self.fail(error, now);
+        }
+    }
 }
 
 /// The partitions that are meant; `Err(None)` while that is not known.
@@ -48,7 +68,7 @@ fn partitions(assigned: &AssignedTopic, state: &TopicState) -> Result<Vec<i32>, 
         let may_pass = state.error.is_retriable() && state.failures < UNKNOWN_TOPIC_ANSWERS;
         // A leader that is being elected is no reason to fail, however long it takes.
         let is_election = state.error == ErrorCode::LEADER_NOT_AVAILABLE;
-        return Err((!may_pass && !is_election).then(|| unusable(assigned, state.error)));
+        return Err((!may_pass && !is_election).then(|| unusable(&assigned.topic, state.error)));
     }
     let Some(wanted) = &assigned.partitions else {
         return Ok(state.partitions.iter().map(|partition| partition.partition).collect());
@@ -66,8 +86,7 @@ fn partitions(assigned: &AssignedTopic, state: &TopicState) -> Result<Vec<i32>, 
     }
 }
 
-fn unusable(assigned: &AssignedTopic, error: ErrorCode) -> Error {
-    let topic = &assigned.topic;
+fn unusable(topic: &str, error: ErrorCode) -> Error {
     Error::UnknownTopic(match error {
         ErrorCode::UNKNOWN_TOPIC_OR_PARTITION => {
             format!("topic {topic} does not exist (or may not be described): check its name, or create it")

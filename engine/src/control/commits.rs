@@ -151,6 +151,16 @@ impl Commits {
         });
     }
 
+    /// Whether the coordinator does not take commits in this name any more.
+    pub(super) fn is_refused(&self, member: &CommitMember) -> bool {
+        self.refused.as_ref() == Some(member)
+    }
+
+    /// Tries once more even in a name that was refused.
+    pub(super) fn retry_refused(&mut self) {
+        self.refused = None;
+    }
+
     /// A join is open: whoever waits is told so instead of waiting it out.
     pub(super) fn interrupt(&mut self) {
         for waiter in self.waiters.drain(..) {

@@ -45,6 +45,8 @@ pub(super) struct Lane {
     pub(super) leader: Option<Leader>,
     /// The shard asked for a leader and got no answer yet.
     pub(super) leader_wanted: bool,
+    /// Its handler took longer than `max.poll.interval.ms`.
+    pub(super) is_overdue: bool,
     /// Paused by request.
     pub(super) paused: bool,
     /// Seeks sent in this opening.
@@ -107,6 +109,7 @@ impl Lanes {
             phase: Phase::Positioning,
             leader: None,
             leader_wanted: false,
+            is_overdue: false,
             paused: false,
             seek: 0,
             progress: Progress::default(),

@@ -15,6 +15,7 @@ mod brokers;
 mod commits;
 mod coordinator;
 mod lanes;
+mod membership;
 mod metadata;
 mod notice;
 mod opening;
@@ -52,6 +53,7 @@ use brokers::{BrokerEvent, Brokers, ChannelKey, Failure};
 use commits::{CommitRules, Commits};
 use coordinator::{Coordinator, Found};
 use lanes::Lanes;
+use membership::Membership;
 use metadata::Metadata;
 use positions::{Finding, PositionRules, Positions};
 use shutdown::Stopping;
@@ -75,6 +77,8 @@ pub(crate) struct Control {
     /// Of the group, where there is one.
     coordinator: Option<Coordinator>,
     commits: Option<Commits>,
+    /// In the group, unless the partitions are assigned by hand.
+    membership: Option<Membership>,
     lanes: Lanes,
     positions: Positions,
     /// The partitions to own, and where they start.
@@ -111,6 +115,12 @@ impl Control {
             retry,
             request_timeout: config.request_timeout,
         };
+        let membership = match (&group, &subscription) {
+            (Some(group), Subscription::Group { topics, .. }) => {
+                Some(Membership::new(&config, group, topics, rng.u64(..)))
+            }
+            _ => None,
+        };
         let mut metadata = Metadata::new(config.metadata_max_age, backoff(), now);
         metadata.use_topics(subscription.topics(), now);
         let mut control = Self {
@@ -119,6 +129,7 @@ impl Control {
             metadata,
             coordinator: group.map(|group| Coordinator::new(group, backoff())),
             commits,
+            membership,
             lanes: Lanes::new(shards),
             positions: Positions::new(rules),
             desired: BTreeMap::new(),
@@ -191,6 +202,7 @@ impl Control {
             self.coordinator.as_ref().and_then(Coordinator::deadline),
             self.positions.deadline(),
             commit,
+            self.membership.as_ref().and_then(|membership| membership.deadline(self.stopping.is_some())),
             self.stopping.as_ref().and_then(Stopping::deadline),
         ]
         .into_iter()
@@ -231,6 +243,7 @@ impl Control {
             let ask = Ask::FindCoordinator { group: Arc::clone(coordinator.group()) };
             self.brokers.ask(ChannelKey::Any, ask, Ticket::Coordinator, now);
         }
+        self.advance_membership(now);
         self.reconcile(now);
         self.ask_positions(now);
         self.commit(now);
@@ -240,9 +253,17 @@ impl Control {
     fn on_broker_event(&mut self, event: BrokerEvent, now: Instant) {
         match event {
             BrokerEvent::Answer { ticket, result } => self.on_answer(ticket, result, now),
-            BrokerEvent::Ready { key, .. } => tracing::debug!(?key, "connected"),
-            BrokerEvent::Down { endpoint, reason, .. } => {
+            BrokerEvent::Ready { key, versions } => {
+                tracing::debug!(?key, "connected");
+                if key == ChannelKey::Group {
+                    self.on_group_connected(&versions, now);
+                }
+            }
+            BrokerEvent::Down { key, endpoint, reason, .. } => {
                 self.notify(Notice::BrokerDown { broker: endpoint.to_string(), reason });
+                if key == ChannelKey::Group {
+                    self.on_group_disconnected(now);
+                }
             }
             BrokerEvent::Hopeless(message) => self.fail(Error::Bootstrap(message), now),
         }
@@ -258,6 +279,7 @@ impl Control {
                 self.apply_findings(findings, now);
             }
             Ticket::Commit(serial) => self.on_commit_answer(serial, result, now),
+            Ticket::Group { session, kind } => self.on_group_answer(session, kind, result, now),
         }
     }
 
@@ -281,6 +303,8 @@ impl Control {
         self.tell_endpoints();
         self.tell_leaders(now);
         self.expand_assignment(now);
+        self.judge_subscription(now);
+        self.tell_group_counts();
     }
 
     fn on_coordinator(&mut self, result: Result<Answer, Failure>, now: Instant) {
@@ -290,10 +314,14 @@ impl Control {
                 if let Some(broker) = coordinator.want(now) {
                     self.brokers.aim(ChannelKey::Offsets, broker, now);
                 }
+                self.connect_group(now);
             }
             Found::NotYet => {}
             Found::Refused(code) => {
                 let group = coordinator.group().to_string();
+                if let Some(membership) = &mut self.membership {
+                    membership.coordinator_refused(code);
+                }
                 let reason = format!("the coordinator cannot be found: {code}");
                 self.fail(Error::Group { group, reason }, now);
             }
@@ -336,7 +364,11 @@ impl Control {
     /// In whose name to commit now; `None` while nothing can be committed.
     fn commit_member(&self) -> Option<CommitMember> {
         let is_known = self.coordinator.as_ref().is_some_and(Coordinator::is_known);
-        is_known.then(CommitMember::outside)
+        match &self.membership {
+            _ if !is_known => None,
+            Some(membership) => membership.commit_member(),
+            None => Some(CommitMember::outside()),
+        }
     }
 
     fn commit(&mut self, now: Instant) {
@@ -358,6 +390,9 @@ impl Control {
         notices.into_iter().for_each(|notice| self.notify(notice));
         if aftermath.coordinator_wanted {
             self.forget_coordinator(now);
+        }
+        if aftermath.member.is_some() {
+            self.give_up_closed();
         }
         self.release_closed();
     }

@@ -16,6 +16,30 @@ pub(crate) enum Notice {
         /// The first offset to be delivered.
         offset: i64,
     },
+    /// The group has given partitions to this member.
+    Assigned {
+        /// How many.
+        partitions: usize,
+        /// The group's generation.
+        generation: i32,
+    },
+    /// The member is out of its group against its will.
+    MembershipLost {
+        /// Why.
+        reason: String,
+    },
+    /// A batch has been with its handler for longer than `max.poll.interval.ms`.
+    HandlerOverdue {
+        /// Its partition.
+        at: TopicPartition,
+        /// `max.poll.interval.ms`.
+        limit_ms: u128,
+    },
+    /// A handler did not finish before its partition had to be given up.
+    NotClosedInTime {
+        /// The partition.
+        at: TopicPartition,
+    },
     /// A partition was closed in order.
     Revoked {
         /// The partition.
@@ -99,7 +123,7 @@ impl Notice {
     pub(super) fn log(&self) {
         match self {
             Self::EndReached { .. } | Self::Committed { .. } => tracing::debug!("{self}"),
-            Self::Opened { .. } | Self::Revoked { .. } => tracing::info!("{self}"),
+            Self::Opened { .. } | Self::Revoked { .. } | Self::Assigned { .. } => tracing::info!("{self}"),
             Self::LaneFailed { .. } => tracing::error!("{self}"),
             _ => tracing::warn!("{self}"),
         }
@@ -111,6 +135,20 @@ impl fmt::Display for Notice {
         match self {
             Self::Opened { at, shard, offset } => {
                 write!(f, "{at} opened on shard {shard} at offset {offset}")
+            }
+            Self::Assigned { partitions, generation } => {
+                write!(f, "assigned {partitions} partition(s) in generation {generation}")
+            }
+            Self::MembershipLost { reason } => write!(f, "membership lost: {reason}"),
+            Self::HandlerOverdue { at, limit_ms } => write!(
+                f,
+                "{at}: a batch has been with its handler for more than {limit_ms} ms (max.poll.interval.ms)"
+            ),
+            Self::NotClosedInTime { at } => {
+                write!(
+                    f,
+                    "{at}: the handler did not finish in time; its last batch will be delivered again elsewhere"
+                )
             }
             Self::Revoked { at } => write!(f, "{at} closed"),
             Self::Lost { at } => write!(f, "{at} lost: what was not committed will be delivered again"),

@@ -137,6 +137,14 @@ impl Control {
         }
     }
 
+    /// Ends all lanes.
+    pub(super) fn close_all(&mut self, reason: CloseReason, deadline: Instant) {
+        let lanes: Vec<LaneId> = self.lanes.iter().map(|lane| lane.id).collect();
+        for lane in lanes {
+            self.close(lane, reason, deadline);
+        }
+    }
+
     /// Ends a lane that no shard has any more.
     pub(super) fn release(&mut self, lane: LaneId) {
         self.positions.cancel(lane);

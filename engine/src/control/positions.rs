@@ -256,7 +256,7 @@ impl Positions {
             Ok(_) => BTreeMap::new(),
             Err(Failure::Unsupported(error)) => self.unsupported(searches, &error.to_string()),
             Err(Failure::Unreachable(_) | Failure::Malformed(_)) => {
-                findings.extend([Finding::MetadataWanted, Finding::CoordinatorWanted]);
+                findings.push(self.suspect(searches));
                 BTreeMap::new()
             }
         };
@@ -335,6 +335,13 @@ impl Positions {
         }
         let lanes = asked.0.iter().filter_map(|(lane, _)| searches.get(lane));
         lanes.map(|search| (search.at.clone(), Step::error("OffsetFetch", answer.error))).collect()
+    }
+
+    /// Whom not to rely on after a question to it came to nothing.
+    fn suspect(&self, asked: &Searches) -> Finding {
+        let mut searches = asked.0.iter().filter_map(|(lane, _)| self.searches.get(lane));
+        let is_coordinator = searches.any(|search| matches!(search.want, Want::Committed));
+        if is_coordinator { Finding::CoordinatorWanted } else { Finding::MetadataWanted }
     }
 
     /// A leader that cannot tell where epochs end leaves the committed offset as it is.

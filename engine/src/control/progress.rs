@@ -10,6 +10,8 @@ pub(super) struct Progress {
     newest: Option<Marked>,
     in_flight: Option<Marked>,
     committed: Option<Mark>,
+    /// Will not be committed.
+    given_up: Option<Mark>,
 }
 
 /// A mark, and when it arrived.
@@ -44,8 +46,13 @@ impl Progress {
         self.committed
     }
 
-    /// Something is marked and not committed.
+    /// Something is marked that is to be committed.
     pub(super) fn is_dirty(&self) -> bool {
+        self.newest() != self.given_up && self.is_uncommitted()
+    }
+
+    /// Something is marked that is not committed, whether it is to be or not.
+    pub(super) fn is_uncommitted(&self) -> bool {
         self.newest() != self.committed
     }
 
@@ -71,7 +78,7 @@ impl Progress {
 
     /// What is marked will not be committed any more.
     pub(super) fn give_up(&mut self) {
-        self.committed = self.newest();
+        self.given_up = self.newest();
     }
 }
 

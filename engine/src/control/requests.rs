@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Control;
 use super::lanes::Phase;
+use super::membership::Membership;
 use super::positions::Purpose;
 use super::seam::Request;
 use super::topic_partition::TopicPartition;
@@ -18,6 +19,9 @@ impl Control {
             Request::Pause { partitions, reply } => reply.fulfil(self.set_paused(&partitions, true)),
             Request::Resume { partitions, reply } => reply.fulfil(self.set_paused(&partitions, false)),
             Request::Seek { at, to, reply } => reply.fulfil(self.seek_to(&at, to, now)),
+            Request::Commit(reply) if self.membership.as_ref().is_some_and(Membership::is_joining) => {
+                reply.fulfil(Err(Error::RebalanceInProgress));
+            }
             Request::Commit(reply) => match &mut self.commits {
                 Some(commits) => commits.wait(reply, &self.lanes, now),
                 None => reply.fulfil(Err(Error::Group {
@@ -27,7 +31,7 @@ impl Control {
             },
             Request::Stats(reply) => self.snapshot(reply),
             Request::Shutdown { deadline, reply } => {
-                self.stop(None, deadline);
+                self.stop(None, deadline, now);
                 if let Some(stopping) = &mut self.stopping {
                     stopping.reply(reply);
                 }

@@ -6,6 +6,8 @@ use super::Control;
 use super::lanes::Phase;
 use super::notice::Notice;
 use super::positions::Purpose;
+use super::shutdown::Stopping;
+use crate::error::Error;
 use crate::link::{CloseReason, Event, LaneId, Mark};
 
 impl Control {
@@ -24,7 +26,7 @@ impl Control {
                     self.lane_failed(error, now);
                 }
             }
-            Event::StopRequested => self.stop(None, now + self.config.shutdown_timeout),
+            Event::StopRequested => self.stop(None, now + self.config.shutdown_timeout, now),
             Event::CommitRequested => {
                 if let Some(commits) = &mut self.commits {
                     commits.want();
@@ -57,10 +59,41 @@ impl Control {
         }
     }
 
+    /// The coordinator does not take commits in this member's name any more, so closed lanes wait in vain.
+    pub(super) fn give_up_closed(&mut self) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.phase == Phase::Closed) {
+            lane.progress.give_up();
+        }
+    }
+
+    /// A shard has ended before it was told to, and takes no more commands. May be called again.
+    pub(crate) fn on_shard_gone(&mut self, shard: usize, now: Instant) {
+        if self.stopping.as_ref().is_some_and(Stopping::has_ended) {
+            return;
+        }
+        let lanes = self.lanes.iter().filter(|lane| lane.shard == shard && lane.is_on_shard());
+        let lanes: Vec<LaneId> = lanes.map(|lane| lane.id).collect();
+        let has_failed = self.stopping.is_none();
+        if has_failed {
+            self.fail(Error::ShardEnded(shard), now);
+        }
+        for &lane in &lanes {
+            self.on_closed(lane, None, now);
+        }
+        if has_failed || !lanes.is_empty() {
+            self.drive(now);
+        }
+    }
+
     /// Ends the closed lanes whose progress is committed, or is not to be; asks for a commit of the others.
     pub(super) fn release_closed(&mut self) {
         let is_commit_wanted =
             self.commits.as_ref().is_some_and(|commits| commits.is_automatic() || commits.is_wanted());
+        if let (Some(commits), Some(member)) = (&self.commits, self.commit_member())
+            && commits.is_refused(&member)
+        {
+            self.give_up_closed();
+        }
         let closed = self.lanes.iter().filter(|lane| lane.phase == Phase::Closed);
         let (waiting, done): (Vec<_>, Vec<_>) = closed
             .map(|lane| (lane.id, is_commit_wanted && lane.progress.is_dirty()))

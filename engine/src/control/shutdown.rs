@@ -1,10 +1,11 @@
-//! The end, in order: lanes close, their last progress is committed, the shards end.
+//! The end, in order: lanes close, their last progress is committed, the member leaves, the shards end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Control;
 use super::lanes::{Lane, Phase};
+use super::membership::Membership;
 use super::seam::Output;
 use crate::error::Error;
 use crate::link::{CloseReason, Command, LaneId};
@@ -13,6 +14,8 @@ use crate::report::{PartitionOffset, Report};
 
 /// What the last commit gets beyond the deadline of the handlers: they may have used all of it.
 const LAST_COMMIT_TIME: Duration = Duration::from_secs(5);
+/// What the coordinator gets to answer a LeaveGroup.
+const LEAVE_TIME: Duration = Duration::from_secs(3);
 /// Those who can wait for the end of one engine.
 const MAX_REPLIES: usize = 1024;
 
@@ -32,6 +35,8 @@ enum Step {
     Closing,
     /// What is marked is committed.
     Committing,
+    /// The member leaves its group.
+    Leaving { until: Instant },
     /// It is over.
     Ended,
 }
@@ -54,6 +59,7 @@ impl Stopping {
         match self.step {
             Step::Closing => Some(self.deadline),
             Step::Committing => Some(self.deadline + LAST_COMMIT_TIME),
+            Step::Leaving { until } => Some(until),
             Step::Ended => None,
         }
     }
@@ -63,7 +69,7 @@ impl Stopping {
         if let Some(mark) = lane.progress.committed() {
             self.report.committed.push(place(lane, mark.next_offset));
         }
-        if let Some(mark) = lane.progress.newest().filter(|_| commits && lane.progress.is_dirty()) {
+        if let Some(mark) = lane.progress.newest().filter(|_| commits && lane.progress.is_uncommitted()) {
             self.report.uncommitted.push(place(lane, mark.next_offset));
         }
     }
@@ -72,11 +78,11 @@ impl Stopping {
 impl Control {
     /// Something went wrong that the engine cannot go on with.
     pub(super) fn fail(&mut self, error: Error, now: Instant) {
-        self.stop(Some(error), now + self.config.shutdown_timeout);
+        self.stop(Some(error), now + self.config.shutdown_timeout, now);
     }
 
     /// Begins to stop, or hurries a stop that is under way.
-    pub(super) fn stop(&mut self, error: Option<Error>, deadline: Instant) {
+    pub(super) fn stop(&mut self, error: Option<Error>, deadline: Instant, now: Instant) {
         if let Some(stopping) = &mut self.stopping {
             stopping.deadline = stopping.deadline.min(deadline);
             stopping.error = stopping.error.take().or(error);
@@ -90,9 +96,9 @@ impl Control {
             replies: Vec::new(),
         });
         self.desired.clear();
-        let lanes: Vec<LaneId> = self.lanes.iter().map(|lane| lane.id).collect();
-        for lane in lanes {
-            self.close(lane, CloseReason::Revoked, deadline);
+        self.close_all(CloseReason::Revoked, deadline);
+        if let Some(membership) = &mut self.membership {
+            membership.leave(now);
         }
     }
 
@@ -111,6 +117,17 @@ impl Control {
         let Some(stopping) = &mut self.stopping else { return };
         if stopping.step == Step::Committing
             && (self.lanes.len() == 0 || stopping.deadline + LAST_COMMIT_TIME <= now)
+        {
+            stopping.step = Step::Leaving { until: now + LEAVE_TIME };
+            if let Some(membership) = &mut self.membership {
+                membership.given_up(now);
+            }
+            self.advance_membership(now);
+        }
+        let is_out = self.membership.as_ref().is_none_or(Membership::is_out);
+        let Some(stopping) = &mut self.stopping else { return };
+        if let Step::Leaving { until } = stopping.step
+            && (is_out || until <= now)
         {
             stopping.step = Step::Ended;
             self.end();

@@ -1,5 +1,7 @@
 //! What an answer is for: comes back with it, so that no table of questions is needed.
 
+use millstream_protocol::group::classic::GroupRequestKind;
+
 use super::positions::Searches;
 
 /// The sender of a question.
@@ -13,4 +15,11 @@ pub(super) enum Ticket {
     Positions(Searches),
     /// A commit; its number.
     Commit(u64),
+    /// One of the group's requests.
+    Group {
+        /// The connection to the coordinator that it was meant for.
+        session: u64,
+        /// Which request.
+        kind: GroupRequestKind,
+    },
 }

@@ -14,6 +14,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::StrBytes;
+use millstream_protocol::group::classic::{GroupRequest, GroupRequestKind};
 use millstream_protocol::request::{
     ApiKey, ErrorCode, RequestError, Unsupported, VersionTable, decode_response, encode_request,
 };
@@ -67,6 +68,8 @@ pub(super) enum Ask {
     },
     /// Commits offsets.
     OffsetCommit(CommitAsk),
+    /// A request of the group's state machine, which reads the answer itself.
+    Group(GroupRequest),
 }
 
 /// What a broker answered. It may name partitions that nobody asked for and leave others out.
@@ -84,6 +87,8 @@ pub(super) enum Answer {
     Committed(OffsetFetchAnswer),
     /// To [`Ask::OffsetCommit`].
     CommitDone(Vec<(TopicPartition, ErrorCode)>),
+    /// To [`Ask::Group`]: the response's frame.
+    Group(Bytes),
 }
 
 impl Ask {
@@ -96,17 +101,30 @@ impl Ask {
             Self::EpochEnds { .. } => ApiKey::OffsetForLeaderEpoch,
             Self::OffsetFetch { .. } => ApiKey::OffsetFetch,
             Self::OffsetCommit(_) => ApiKey::OffsetCommit,
+            Self::Group(request) => match request.kind() {
+                GroupRequestKind::Join => ApiKey::JoinGroup,
+                GroupRequestKind::Sync => ApiKey::SyncGroup,
+                GroupRequestKind::Heartbeat => ApiKey::Heartbeat,
+                GroupRequestKind::Leave => ApiKey::LeaveGroup,
+            },
         }
     }
 
     /// The version to ask in.
     pub(super) fn version(&self, versions: &VersionTable) -> Result<i16, Unsupported> {
-        versions.negotiate(self.api())
+        match self {
+            // It was made for one version, of the connection that it goes over.
+            Self::Group(request) => Ok(request.version()),
+            _ => versions.negotiate(self.api()),
+        }
     }
 
     /// How long to wait for the answer, where it is not `request.timeout.ms`.
     pub(super) fn timeout(&self) -> Option<Duration> {
-        None
+        match self {
+            Self::Group(request) => Some(request.timeout()),
+            _ => None,
+        }
     }
 
     /// Appends the request's frame to `out`; on an error `out` is as it was.
@@ -138,6 +156,7 @@ impl Ask {
             Self::OffsetCommit(commit) => {
                 encode_request(&offsets::commit_request(version, commit), version, id, client, out)
             }
+            Self::Group(request) => request.encode(id, client, out),
         }
     }
 
@@ -164,6 +183,7 @@ impl Ask {
             Self::OffsetCommit(_) => Answer::CommitDone(offsets::read_commit(decode_response::<
                 OffsetCommitRequest,
             >(version, frame)?)),
+            Self::Group(_) => Answer::Group(frame.clone()),
         })
     }
 }

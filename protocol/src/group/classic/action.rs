@@ -174,6 +174,11 @@ impl GroupRequest {
         }
     }
 
+    /// The version that it is made for.
+    pub fn version(&self) -> i16 {
+        self.version
+    }
+
     /// How long to wait for the answer before the connection is given up: a JoinGroup is answered when the whole
     /// group has joined.
     pub fn timeout(&self) -> Duration {

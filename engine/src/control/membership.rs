@@ -1,0 +1,424 @@
+//! Membership in the group: carries out what the group's state machine asks for, with lanes, metadata and commits.
+//!
+//! Giving up partitions, in this order: lanes close with their final marks, the commit of those is answered, then the
+//! member says that it is done, and only then does a JoinGroup leave. Heartbeats go on meanwhile, over a connection on
+//! which no commit waits.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use millstream_protocol::group::assignor::{Assignor, PartitionCounts};
+use millstream_protocol::group::classic::{
+    ClassicConfig, GroupAction, GroupRequest, GroupRequestKind, LostReason,
+};
+use millstream_protocol::group::{ClassicGroup, TopicPartition as GroupPartition};
+use millstream_protocol::request::{ErrorCode, VersionTable};
+
+use super::Control;
+use super::brokers::{ChannelKey, Failure};
+use super::lanes::Phase;
+use super::notice::Notice;
+use super::seam::Subscription;
+use super::ticket::Ticket;
+use super::topic_partition::TopicPartition;
+use super::wire::{Answer, Ask, CommitMember};
+use crate::config::{AssignmentStrategy, Config};
+use crate::error::Error;
+use crate::link::{CloseReason, LaneId};
+
+/// Of `max.poll.interval.ms`, which is how long the coordinator waits for this member in a rebalance, handlers get so
+/// many eighths to finish their batches, …
+const CLOSING_EIGHTHS: u32 = 6;
+/// … and the final commit gets until so many.
+const COMMITTING_EIGHTHS: u32 = 7;
+/// Actions of the group in one turn; it has a handful at most, so more is a loop, which the next turn goes on with.
+const MAX_ACTIONS: usize = 64;
+/// Answers of Metadata that may leave a topic of the group out before the leader assigns without it.
+const PATIENT_ANSWERS: u64 = 3;
+
+/// This process's place in its group.
+#[derive(Debug)]
+pub(super) struct Membership {
+    group: ClassicGroup,
+    /// Counts the connections to the coordinator, so that words of a former one are known as such.
+    session: u64,
+    /// The coordinator is to be connected to as soon as it is found.
+    is_coordinator_wanted: bool,
+    /// Partitions are being given up.
+    revoking: Option<Revoking>,
+    /// The leader waits for these topics' partition counts, at the latest until that many answers of Metadata.
+    counting: Option<(Vec<Arc<str>>, u64)>,
+    /// The member is out and joins again when its former lanes have closed.
+    rejoins: bool,
+    /// It is out of the group for good, or never was in.
+    is_out: bool,
+    max_poll_interval: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Revoking {
+    close_by: Instant,
+    commit_by: Instant,
+}
+
+impl Membership {
+    /// A member that is about to join.
+    pub(super) fn new(config: &Config, group: &str, topics: &[Arc<str>], seed: u64) -> Self {
+        let assignors = config.partition_assignment_strategy.iter().map(|strategy| match strategy {
+            AssignmentStrategy::Range => Assignor::Range,
+            AssignmentStrategy::RoundRobin => Assignor::RoundRobin,
+        });
+        let mut group = ClassicGroup::new(ClassicConfig {
+            group_instance_id: config.group_instance_id.clone(),
+            session_timeout: config.session_timeout,
+            heartbeat_interval: config.heartbeat_interval,
+            rebalance_timeout: config.max_poll_interval,
+            request_timeout: config.request_timeout,
+            retry_backoff: config.retry_backoff,
+            retry_backoff_max: config.retry_backoff_max,
+            assignors: assignors.collect(),
+            seed,
+            ..ClassicConfig::new(group)
+        });
+        group.subscribe(topics.iter().cloned());
+        group.start();
+        Self {
+            group,
+            session: 0,
+            is_coordinator_wanted: false,
+            revoking: None,
+            counting: None,
+            rejoins: false,
+            is_out: false,
+            max_poll_interval: config.max_poll_interval,
+        }
+    }
+
+    /// Whether it has left, or never can be in.
+    pub(super) fn is_out(&self) -> bool {
+        self.is_out
+    }
+
+    /// Whether a join is open, so that nothing can be committed.
+    pub(super) fn is_joining(&self) -> bool {
+        self.group.is_joining()
+    }
+
+    /// Whether partitions are being given up.
+    pub(super) fn is_revoking(&self) -> bool {
+        self.revoking.is_some()
+    }
+
+    /// In whose name to commit; `None` while nothing can be committed.
+    pub(super) fn commit_member(&self) -> Option<CommitMember> {
+        let generation = self.group.generation();
+        let may = !self.group.is_joining() && generation >= 0;
+        may.then(|| CommitMember {
+            generation,
+            id: self.group.member_id().to_owned(),
+            instance: self.group.group_instance_id().map(str::to_owned),
+        })
+    }
+
+    /// When something is due.
+    pub(super) fn deadline(&self, stops: bool) -> Option<Instant> {
+        let revoking =
+            self.revoking.filter(|_| !stops).map(|revoking| revoking.close_by.min(revoking.commit_by));
+        [self.group.deadline(), revoking].into_iter().flatten().min()
+    }
+
+    /// Leaves in order; the partitions are given up by [`Membership::given_up`].
+    pub(super) fn leave(&mut self, now: Instant) {
+        self.rejoins = false;
+        self.group.leave(now);
+    }
+
+    /// The partitions are given up and their final commit is over.
+    pub(super) fn given_up(&mut self, now: Instant) {
+        self.revoking = None;
+        self.group.revoked(now);
+    }
+
+    /// The coordinator cannot be found, ever.
+    pub(super) fn coordinator_refused(&mut self, code: ErrorCode) {
+        self.group.coordinator_failed(code);
+    }
+
+    /// The connection to the coordinator is gone.
+    pub(super) fn on_disconnected(&mut self, now: Instant) {
+        self.session += 1;
+        self.group.on_disconnected(now);
+    }
+}
+
+impl Control {
+    /// A batch has been with its handler for longer than `max.poll.interval.ms`: the member leaves its group, and all
+    /// its lanes are lost. May be called again for the same batch.
+    pub(crate) fn on_handler_overdue(&mut self, lane: LaneId, now: Instant) {
+        let Some(known) = self.lanes.get_mut(lane).filter(|lane| !lane.is_overdue && lane.is_on_shard())
+        else {
+            return;
+        };
+        if self.stopping.is_some() {
+            return;
+        }
+        known.is_overdue = true;
+        let at = known.at.clone();
+        let limit_ms = self.config.max_poll_interval.as_millis();
+        self.notify(Notice::HandlerOverdue { at: at.clone(), limit_ms });
+        if let Some(membership) = &mut self.membership {
+            membership.group.poll_interval_exceeded(&at.to_string(), now);
+        }
+        self.drive(now);
+    }
+
+    /// Lets the group's state machine go on.
+    pub(super) fn advance_membership(&mut self, now: Instant) {
+        self.advance_revoke(now);
+        for _ in 0..MAX_ACTIONS {
+            let Some(membership) = &mut self.membership else { return };
+            if membership.rejoins && self.lanes.on_shards() == 0 {
+                membership.rejoins = false;
+                membership.group.start();
+            }
+            let Some(action) = membership.group.poll(now) else { break };
+            self.carry_out(action, now);
+        }
+        self.advance_counting();
+        let Some(membership) = &mut self.membership else { return };
+        if membership.is_joining()
+            && let Some(commits) = &mut self.commits
+        {
+            commits.interrupt();
+        }
+        let watched = membership.group.watched_topics().cloned();
+        let topics: Vec<Arc<str>> = self.subscription.topics().into_iter().chain(watched).collect();
+        self.metadata.use_topics(topics, now);
+    }
+
+    /// The coordinator is found: connects for the group's requests, when it is time.
+    pub(super) fn connect_group(&mut self, now: Instant) {
+        let Some(membership) = self.membership.as_mut().filter(|membership| membership.is_coordinator_wanted)
+        else {
+            return;
+        };
+        let Some(broker) = self.coordinator.as_mut().and_then(|coordinator| coordinator.want(now).cloned())
+        else {
+            return;
+        };
+        membership.is_coordinator_wanted = false;
+        self.brokers.aim(ChannelKey::Group, &broker, now);
+        self.brokers.connect(ChannelKey::Group, now);
+    }
+
+    /// The connection for the group's requests is there.
+    pub(super) fn on_group_connected(&mut self, versions: &VersionTable, now: Instant) {
+        let Some(membership) = &mut self.membership else { return };
+        if let Err(error) = membership.group.coordinator_known(versions) {
+            let group = self.config.group_id.clone().unwrap_or_default();
+            self.fail(Error::Group { group, reason: error.to_string() }, now);
+        }
+    }
+
+    /// The connection for the group's requests failed, or could not be made.
+    pub(super) fn on_group_disconnected(&mut self, now: Instant) {
+        if let Some(membership) = &mut self.membership {
+            membership.on_disconnected(now);
+            self.brokers.close(ChannelKey::Group, "the coordinator is looked for anew");
+        }
+    }
+
+    /// Takes in what came of one of the group's requests.
+    pub(super) fn on_group_answer(
+        &mut self,
+        session: u64,
+        kind: GroupRequestKind,
+        result: Result<Answer, Failure>,
+        now: Instant,
+    ) {
+        let Some(membership) = &mut self.membership else { return };
+        // LeaveGroup goes by way of the commits' connection, and any end of it is an end.
+        if kind != GroupRequestKind::Leave && session != membership.session {
+            return;
+        }
+        let taken = match result {
+            Ok(Answer::Group(frame)) => membership.group.on_response(kind, &frame, now),
+            _ if kind == GroupRequestKind::Leave => membership.group.on_response(kind, &Bytes::new(), now),
+            _ => {
+                membership.on_disconnected(now);
+                Ok(())
+            }
+        };
+        if let Err(error) = taken {
+            tracing::warn!("the coordinator's answer is dropped, and with it the connection: {error}");
+            membership.session += 1;
+            self.brokers.close(ChannelKey::Group, "its answer was malformed");
+        }
+    }
+
+    /// Metadata has come: the group's leader may have to assign anew.
+    pub(super) fn tell_group_counts(&mut self) {
+        let counts = self.partition_counts();
+        if let Some(membership) = &mut self.membership {
+            membership.group.metadata_changed(&counts);
+        }
+    }
+
+    fn carry_out(&mut self, action: GroupAction, now: Instant) {
+        match action {
+            GroupAction::NeedCoordinator => self.find_group_coordinator(now),
+            GroupAction::Send(request) => self.send_group(request, now),
+            GroupAction::NeedMetadata { topics } => {
+                let until = self.metadata.answers() + PATIENT_ANSWERS;
+                self.metadata
+                    .use_topics(self.subscription.topics().into_iter().chain(topics.iter().cloned()), now);
+                if let Some(membership) = &mut self.membership {
+                    membership.counting = Some((topics, until));
+                }
+            }
+            GroupAction::Revoke { .. } => self.begin_revoke(now),
+            GroupAction::Assigned { partitions, generation, .. } => self.on_assigned(&partitions, generation),
+            GroupAction::Lost { reason, .. } => self.on_lost(&reason, now),
+            GroupAction::Left => {
+                if let Some(membership) = &mut self.membership {
+                    membership.is_out = self.stopping.is_some();
+                    membership.rejoins = self.stopping.is_none();
+                }
+            }
+            GroupAction::Fatal(error) => {
+                if let Some(membership) = &mut self.membership {
+                    membership.is_out = true;
+                }
+                let group = self.config.group_id.clone().unwrap_or_default();
+                self.fail(Error::Group { group, reason: error.to_string() }, now);
+            }
+        }
+    }
+
+    /// Over a new connection: the former one may be there and silent.
+    fn find_group_coordinator(&mut self, now: Instant) {
+        let Some(membership) = &mut self.membership else { return };
+        membership.session += 1;
+        membership.is_coordinator_wanted = true;
+        self.brokers.close(ChannelKey::Group, "the coordinator is looked for anew");
+        self.forget_coordinator(now);
+    }
+
+    fn send_group(&mut self, request: GroupRequest, now: Instant) {
+        let Some(membership) = &self.membership else { return };
+        let kind = request.kind();
+        let key = if kind == GroupRequestKind::Leave { ChannelKey::Offsets } else { ChannelKey::Group };
+        let ticket = Ticket::Group { session: membership.session, kind };
+        self.brokers.ask(key, Ask::Group(request), ticket, now);
+    }
+
+    fn on_assigned(&mut self, partitions: &[GroupPartition], generation: i32) {
+        let Subscription::Group { start, .. } = &self.subscription else { return };
+        if self.stopping.is_some() {
+            return;
+        }
+        let start = *start;
+        let names =
+            partitions.iter().map(|owned| TopicPartition::new(Arc::clone(&owned.topic), owned.partition));
+        self.desired = names.map(|at| (at, start)).collect();
+        self.is_reconcile_due = true;
+        self.notify(Notice::Assigned { partitions: partitions.len(), generation });
+    }
+
+    fn on_lost(&mut self, reason: &LostReason, now: Instant) {
+        if let Some(membership) = &mut self.membership {
+            membership.revoking = None;
+        }
+        if let Some(commits) = &mut self.commits {
+            commits.interrupt();
+        }
+        self.notify(Notice::MembershipLost { reason: reason.to_string() });
+        self.desired.clear();
+        self.close_all(CloseReason::Lost, now + self.config.max_poll_interval);
+    }
+
+    fn begin_revoke(&mut self, now: Instant) {
+        let Some(membership) = &mut self.membership else { return };
+        let eighth = membership.max_poll_interval / 8;
+        let (close_by, commit_by) = (now + eighth * CLOSING_EIGHTHS, now + eighth * COMMITTING_EIGHTHS);
+        membership.revoking = Some(Revoking { close_by, commit_by });
+        self.desired.clear();
+        if let Some(commits) = &mut self.commits {
+            commits.retry_refused();
+        }
+        // A stop has told the lanes to close already, and has its own deadline.
+        if self.stopping.is_none() {
+            self.close_all(CloseReason::Revoked, close_by);
+        }
+    }
+
+    /// Says that the partitions are given up, once they are. During a stop that is the stop's part.
+    fn advance_revoke(&mut self, now: Instant) {
+        if self.stopping.is_some() {
+            return;
+        }
+        let Some(revoking) = self.membership.as_ref().and_then(|membership| membership.revoking) else {
+            return;
+        };
+        if revoking.close_by <= now && self.lanes.on_shards() > 0 {
+            // What they have marked may be committed still; their last batch will be delivered again elsewhere.
+            self.abandon_open_lanes();
+            return;
+        }
+        if revoking.commit_by <= now {
+            for lane in self.lanes.iter_mut().filter(|lane| lane.phase == Phase::Closed) {
+                lane.progress.give_up();
+            }
+            self.release_closed();
+        }
+        let is_waited_for = |phase| matches!(phase, Phase::Closing(CloseReason::Revoked) | Phase::Closed);
+        if self.lanes.iter().any(|lane| is_waited_for(lane.phase)) {
+            return;
+        }
+        if let Some(membership) = &mut self.membership {
+            membership.given_up(now);
+        }
+    }
+
+    /// Lanes that did not close in time are not waited for: the group comes first. Their shards close them as lost.
+    fn abandon_open_lanes(&mut self) {
+        let late: Vec<(LaneId, TopicPartition)> = self
+            .lanes
+            .iter()
+            .filter(|lane| lane.phase == Phase::Closing(CloseReason::Revoked))
+            .map(|lane| (lane.id, lane.at.clone()))
+            .collect();
+        for (lane, at) in late {
+            if let Some(known) = self.lanes.get_mut(lane) {
+                known.phase = Phase::Closing(CloseReason::Lost);
+            }
+            self.notify(Notice::NotClosedInTime { at });
+        }
+    }
+
+    /// Hands the leader the partition counts that it waits for, once the topics are known.
+    fn advance_counting(&mut self) {
+        let Some(membership) = &mut self.membership else { return };
+        let Some((topics, until)) = &membership.counting else { return };
+        let is_known = topics.iter().all(|topic| self.metadata.topic(topic).is_some());
+        if !is_known && self.metadata.answers() < *until {
+            return;
+        }
+        let counts = self.partition_counts();
+        if let Some(membership) = &mut self.membership {
+            membership.counting = None;
+            membership.group.set_partition_counts(&counts);
+        }
+    }
+
+    fn partition_counts(&self) -> PartitionCounts {
+        let topics = self.metadata.topics().filter(|topic| !topic.partitions.is_empty());
+        topics
+            .map(|topic| {
+                let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+                (Arc::clone(&topic.topic.name), count)
+            })
+            .collect()
+    }
+}
