@@ -58,7 +58,8 @@ pub(super) struct Membership {
 
 #[derive(Clone, Copy, Debug)]
 struct Revoking {
-    close_by: Instant,
+    /// Until when handlers may finish; `None` when that is over.
+    close_by: Option<Instant>,
     commit_by: Instant,
 }
 
@@ -124,7 +125,7 @@ impl Membership {
     /// When something is due.
     pub(super) fn deadline(&self, stops: bool) -> Option<Instant> {
         let revoking =
-            self.revoking.filter(|_| !stops).map(|revoking| revoking.close_by.min(revoking.commit_by));
+            self.revoking.filter(|_| !stops).map(|revoking| revoking.close_by.unwrap_or(revoking.commit_by));
         [self.group.deadline(), revoking].into_iter().flatten().min()
     }
 
@@ -177,6 +178,7 @@ impl Control {
     pub(super) fn advance_membership(&mut self, now: Instant) {
         self.advance_revoke(now);
         for _ in 0..MAX_ACTIONS {
+            self.advance_counting();
             let Some(membership) = &mut self.membership else { return };
             if membership.rejoins && self.lanes.on_shards() == 0 {
                 membership.rejoins = false;
@@ -185,7 +187,6 @@ impl Control {
             let Some(action) = membership.group.poll(now) else { break };
             self.carry_out(action, now);
         }
-        self.advance_counting();
         let Some(membership) = &mut self.membership else { return };
         if membership.is_joining()
             && let Some(commits) = &mut self.commits
@@ -342,7 +343,7 @@ impl Control {
         let Some(membership) = &mut self.membership else { return };
         let eighth = membership.max_poll_interval / 8;
         let (close_by, commit_by) = (now + eighth * CLOSING_EIGHTHS, now + eighth * COMMITTING_EIGHTHS);
-        membership.revoking = Some(Revoking { close_by, commit_by });
+        membership.revoking = Some(Revoking { close_by: Some(close_by), commit_by });
         self.desired.clear();
         if let Some(commits) = &mut self.commits {
             commits.retry_refused();
@@ -361,10 +362,13 @@ impl Control {
         let Some(revoking) = self.membership.as_ref().and_then(|membership| membership.revoking) else {
             return;
         };
-        if revoking.close_by <= now && self.lanes.on_shards() > 0 {
-            // What they have marked may be committed still; their last batch will be delivered again elsewhere.
+        if revoking.close_by.is_some_and(|close_by| close_by <= now) {
             self.abandon_open_lanes();
-            return;
+            if let Some(revoking) =
+                self.membership.as_mut().and_then(|membership| membership.revoking.as_mut())
+            {
+                revoking.close_by = None;
+            }
         }
         if revoking.commit_by <= now {
             for lane in self.lanes.iter_mut().filter(|lane| lane.phase == Phase::Closed) {
