@@ -14,7 +14,10 @@ pub use kafka_protocol::ResponseError;
 pub use kafka_protocol::messages::ApiKey;
 
 pub use config::Config;
-pub use core::{Cluster, ConnectionId, Counters, Effect, Fault, Output, PartitionOffsets, Response};
+pub use core::{
+    Cluster, CommittedOffset, ConnectionId, Counters, Effect, Fault, GroupState, GroupSummary, Output,
+    PartitionOffsets, Response,
+};
 pub use error::{BatchError, Error};
 pub use server::{Handle, TestBroker};
 pub use versions::Versions;

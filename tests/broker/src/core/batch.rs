@@ -5,6 +5,7 @@
 //! base sequence (4), record count (4). The CRC covers everything from the attributes on, so a broker may write
 //! the base offset and the leader epoch without touching it.
 
+use bytes::{BufMut, Bytes, BytesMut};
 use crc32c::crc32c;
 
 use crate::error::BatchError;
@@ -114,6 +115,39 @@ pub(crate) fn check_crc(batch: &[u8]) -> Result<(), BatchError> {
 pub(crate) fn assign(batch: &mut [u8], base_offset: i64, leader_epoch: i32) {
     batch[..LENGTH_AT].copy_from_slice(&base_offset.to_be_bytes());
     batch[EPOCH_AT..MAGIC_AT].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// A control batch of one marker, as a transaction coordinator writes it at a transaction's end.
+pub(crate) fn control_batch(producer_id: i64, producer_epoch: i16, committed: bool, timestamp: i64) -> Bytes {
+    let marker = if committed { COMMIT_MARKER } else { ABORT_MARKER };
+    let mut record = BytesMut::new();
+    record.put_slice(&[0, 0, 0, 4 << 1]); // attributes, timestamp delta, offset delta, key length
+    record.put_i16(0); // version of the key
+    record.put_i16(marker);
+    record.put_u8(6 << 1); // length of the value
+    record.put_i16(0); // version of the value
+    record.put_i32(0); // coordinator epoch
+    record.put_u8(0); // headers
+    let mut batch = BytesMut::with_capacity(BATCH_HEADER_BYTES + 1 + record.len());
+    let length = BATCH_HEADER_BYTES + 1 + record.len() - BATCH_OVERHEAD_BYTES;
+    batch.put_i64(0); // base offset
+    batch.put_i32(length as i32);
+    batch.put_i32(-1); // leader epoch
+    batch.put_i8(MAGIC);
+    batch.put_u32(0); // checksum, below
+    batch.put_i16(TRANSACTIONAL_BIT | CONTROL_BIT);
+    batch.put_i32(0); // last offset delta
+    batch.put_i64(timestamp);
+    batch.put_i64(timestamp);
+    batch.put_i64(producer_id);
+    batch.put_i16(producer_epoch);
+    batch.put_i32(-1); // base sequence
+    batch.put_i32(1); // records
+    batch.put_u8((record.len() as u8) << 1);
+    batch.put_slice(&record);
+    let crc = crc32c(&batch[ATTRIBUTES_AT..]);
+    batch[CRC_AT..ATTRIBUTES_AT].copy_from_slice(&crc.to_be_bytes());
+    batch.freeze()
 }
 
 /// What a control batch decides: `Some(true)` for a commit marker, `Some(false)` for an abort marker.

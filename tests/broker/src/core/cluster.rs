@@ -11,10 +11,12 @@ use super::connection::{Connection, InWork, MAX_QUEUED_REQUESTS};
 use super::counters::Counters;
 use super::faults::{Effect, Faults};
 use super::fetch::ParkedFetch;
+use super::group::Groups;
 use super::request::{self, Request};
 use super::response::{self, Response};
 use super::session::SessionCache;
 use super::topics::Topics;
+use super::transaction::Transactions;
 use crate::config::Config;
 use crate::error::Error;
 
@@ -43,7 +45,7 @@ pub enum Output {
 pub(crate) enum Answer {
     Ready(Box<ResponseKind>),
     Encoded(Response),
-    /// The answer comes later, by [`Cluster::complete`].
+    /// The answer comes later, by [`Cluster::complete_with`].
     Parked,
     /// The client wants no answer (Produce with acks 0).
     Silent,
@@ -62,6 +64,8 @@ pub struct Cluster {
     pub(crate) faults: Faults,
     pub(crate) counters: Counters,
     pub(crate) parked_fetches: BTreeMap<ConnectionId, ParkedFetch>,
+    pub(crate) groups: Groups,
+    pub(crate) transactions: Transactions,
     pub(crate) random: fastrand::Rng,
     connections: BTreeMap<ConnectionId, Connection>,
     next_connection: u64,
@@ -107,6 +111,8 @@ impl Cluster {
             faults: Faults::default(),
             counters: Counters::default(),
             parked_fetches: BTreeMap::new(),
+            groups: Groups::default(),
+            transactions: Transactions::default(),
             random: fastrand::Rng::with_seed(config.seed),
             connections: BTreeMap::new(),
             next_connection: 1,
@@ -169,15 +175,20 @@ impl Cluster {
     pub fn deadline(&self) -> Option<Instant> {
         let held_back = self.held_back.keys().next().map(|(due, _)| *due);
         let fetches = self.parked_fetches.values().map(|parked| parked.deadline).min();
-        [held_back, fetches].into_iter().flatten().min()
+        [held_back, fetches, self.groups.deadline(), self.transactions.deadline()].into_iter().flatten().min()
     }
 
-    /// Answers a request that was parked.
-    pub(crate) fn complete(&mut self, connection: ConnectionId, body: &ResponseKind, now: Instant) {
+    /// Answers a request that was parked, in the version that it came in.
+    pub(crate) fn complete_with(
+        &mut self,
+        connection: ConnectionId,
+        now: Instant,
+        body: impl FnOnce(&Request) -> ResponseKind,
+    ) {
         let Some(in_work) = self.connections.get(&connection).and_then(|state| state.in_work.as_ref()) else {
             return;
         };
-        match response::encode(&in_work.request, body) {
+        match response::encode(&in_work.request, &body(&in_work.request)) {
             Ok(response) => self.answer(connection, response, now),
             Err(reason) => self.refuse(connection, reason),
         }
@@ -223,6 +234,8 @@ impl Cluster {
             }
         }
         self.expire_fetches(now);
+        self.expire_groups(now);
+        self.expire_transactions(now);
     }
 
     fn run(&mut self, now: Instant) {
@@ -297,7 +310,7 @@ impl Cluster {
         self.in_work(&request, effect);
         let connection = request.connection;
         match self.dispatch(&request, body) {
-            Answer::Ready(body) => self.complete(connection, &body, request.now),
+            Answer::Ready(body) => self.complete_with(connection, request.now, |_| *body),
             Answer::Encoded(response) => self.answer(connection, response, request.now),
             Answer::Parked => {}
             Answer::Silent => self.next(connection),

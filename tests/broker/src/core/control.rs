@@ -47,6 +47,14 @@ impl Cluster {
         Ok(id)
     }
 
+    /// Raises a topic's number of partitions to `partitions`.
+    pub fn add_partitions(&mut self, name: &str, partitions: i32) -> Result<(), Error> {
+        let brokers: Vec<i32> = self.brokers.keys().copied().collect();
+        self.topics.grow(name, partitions, &brokers, self.config.replication_factor)?;
+        self.lead_what_stopped_brokers_led();
+        Ok(())
+    }
+
     /// Deletes a topic with its records. Fetches parked on it are answered with an error.
     pub fn delete_topic(&mut self, name: &str, now: Instant) -> Result<(), Error> {
         self.topics.delete(name).ok_or_else(|| Error::UnknownTopic(name.to_owned()))?;

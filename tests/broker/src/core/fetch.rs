@@ -348,7 +348,8 @@ impl Cluster {
         Answer::Encoded(fetch_response::encode(request, code, NO_SESSION, &fetched, |_| None))
     }
 
-    fn address_of(&self, broker_id: i32) -> Option<(String, u16)> {
+    /// Host and port of a broker.
+    pub(crate) fn address_of(&self, broker_id: i32) -> Option<(String, u16)> {
         self.brokers.get(&broker_id).map(|broker| (broker.host.clone(), broker.port))
     }
 }

@@ -227,6 +227,12 @@ impl Log {
         best.map(|(chunk, batch)| (slice_of(chunk, batch), batch.base_offset, batch.max_timestamp))
     }
 
+    /// The newest timestamp of the last batch, or -1.
+    pub(crate) fn last_timestamp(&self) -> i64 {
+        let last = self.chunks.back().and_then(|chunk| chunk.batches.last());
+        last.map_or(-1, |batch| batch.max_timestamp)
+    }
+
     /// Drops chunks from the front until at most `retention_bytes` are left, keeping the newest chunk.
     pub(crate) fn retain(&mut self, retention_bytes: u64) {
         while self.size_bytes > retention_bytes && self.chunks.len() > 1 {

@@ -1,16 +1,20 @@
 //! The broker without IO: a cluster that takes requests and time, and gives responses.
 
+mod admin;
 mod batch;
 mod cluster;
 mod connection;
 mod control;
 mod counters;
+mod describe;
 mod dispatch;
 mod faults;
 mod fetch;
 mod fetch_response;
 #[cfg(test)]
 mod fetch_tests;
+mod group;
+mod leader_epochs;
 mod list_offsets;
 mod log;
 mod metadata;
@@ -23,11 +27,14 @@ mod session;
 #[cfg(test)]
 mod testing;
 mod topics;
+mod transaction;
+mod transaction_api;
 
 pub use cluster::{Cluster, ConnectionId, Output};
 pub use connection::MAX_QUEUED_REQUESTS;
 pub use control::PartitionOffsets;
 pub use counters::Counters;
 pub use faults::{Effect, Fault};
+pub use group::{CommittedOffset, GroupState, GroupSummary};
 pub use response::Response;
 pub(crate) use topics::MAX_PARTITIONS_PER_TOPIC;

@@ -18,6 +18,7 @@ const CURRENT_LEADER_VERSION: i16 = 10;
 impl Cluster {
     pub(crate) fn produce(&mut self, request: &Request, body: ProduceRequest) -> Answer {
         let acks_known = matches!(body.acks, -1..=1);
+        let transactional_id = body.transactional_id.as_ref().map(|id| id.as_str());
         let mut topics = Vec::with_capacity(body.topic_data.len());
         for topic in body.topic_data {
             let name = self.topic_by(&topic.name, topic.topic_id).map(|found| found.name.clone());
@@ -25,7 +26,10 @@ impl Cluster {
             for data in topic.partition_data {
                 let outcome = match &name {
                     _ if !acks_known => Err(ResponseError::InvalidRequiredAcks),
-                    Ok(name) => self.produce_to(request, name, data.index, data.records.unwrap_or_default()),
+                    Ok(name) => {
+                        let records = data.records.unwrap_or_default();
+                        self.produce_to(request, transactional_id, name, data.index, records)
+                    }
                     Err(error) => Err(*error),
                 };
                 partitions.push(self.produced(request, name.as_deref().ok(), data.index, outcome));
@@ -47,6 +51,7 @@ impl Cluster {
     fn produce_to(
         &mut self,
         request: &Request,
+        transactional_id: Option<&str>,
         topic: &str,
         partition: i32,
         records: Bytes,
@@ -61,6 +66,11 @@ impl Cluster {
         let [header] = &headers[..] else { return Err(ResponseError::InvalidRecord) };
         if header.is_control() || header.record_count != header.last_offset_delta + 1 {
             return Err(ResponseError::InvalidRecord);
+        }
+        if header.is_transactional()
+            && !transactional_id.is_some_and(|id| self.transactions.covers(id, topic, partition))
+        {
+            return Err(ResponseError::InvalidTxnState);
         }
         let idempotent = header.producer_id >= 0;
         if idempotent && let Some(known) = log.producers.get(&header.producer_id) {

@@ -60,6 +60,14 @@ impl ProducerState {
         }
     }
 
+    /// Refuses older epochs from now on, as the marker of a newer one makes a partition do.
+    pub(crate) fn fence(&mut self, epoch: i16) {
+        if epoch > self.epoch {
+            self.epoch = epoch;
+            self.recent.clear();
+        }
+    }
+
     /// Notes a batch that was appended.
     pub(crate) fn note(&mut self, header: &BatchHeader, base_offset: i64) {
         if header.producer_epoch != self.epoch {

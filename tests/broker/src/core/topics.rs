@@ -19,6 +19,8 @@ pub(crate) struct Topic {
     pub(crate) id: Uuid,
     pub(crate) partitions: Vec<Partition>,
     pub(crate) retention_bytes: Option<u64>,
+    /// What CreateTopics set, as it was written.
+    pub(crate) configs: BTreeMap<String, String>,
 }
 
 /// One partition: its log, and the brokers that hold it.
@@ -89,9 +91,29 @@ impl Topics {
             id,
             partitions: (0..count).map(|index| new_partition(index, brokers, replication_factor)).collect(),
             retention_bytes: None,
+            configs: BTreeMap::new(),
         };
         self.names.insert(id, name.to_owned());
         Ok(self.by_name.entry(name.to_owned()).or_insert(topic))
+    }
+
+    /// Raises a topic's number of partitions.
+    pub(crate) fn grow(
+        &mut self,
+        name: &str,
+        partitions: i32,
+        brokers: &[i32],
+        replication_factor: usize,
+    ) -> Result<(), Error> {
+        let count = checked_count(partitions)?;
+        let topic = self.by_name.get_mut(name).ok_or_else(|| Error::UnknownTopic(name.to_owned()))?;
+        if count <= topic.partitions.len() {
+            return Err(Error::PartitionCount(partitions));
+        }
+        for index in topic.partitions.len()..count {
+            topic.partitions.push(new_partition(index, brokers, replication_factor));
+        }
+        Ok(())
     }
 
     pub(crate) fn delete(&mut self, name: &str) -> Option<Topic> {
