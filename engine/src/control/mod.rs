@@ -142,6 +142,12 @@ impl Control {
             subscription,
             shards,
         };
+        if let (Some(commits), Some(coordinator)) = (&control.commits, &mut control.coordinator)
+            && commits.is_automatic()
+        {
+            // Found now, the first automatic commit need not look for it.
+            coordinator.want(now);
+        }
         control.drive(now);
         control
     }

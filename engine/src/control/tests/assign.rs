@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError};
+use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
-use super::world::World;
+use super::world::{FOREIGN_PORT, World};
 use crate::control::{AssignedTopic, Notice, Request, Subscription, TopicPartition};
 use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::link::{CloseReason, Command, Event};
@@ -89,6 +89,41 @@ fn nobody_listening_ends_the_start_soon_with_one_message() {
     assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
     let ended = world.members[0].ended.take().unwrap();
     assert!(matches!(ended, Err(Error::Bootstrap(text)) if text.contains("127.0.0.1:9001")));
+}
+
+#[test]
+fn servers_that_are_no_kafka_brokers_end_the_start_with_what_they_are() {
+    let tls_alert = vec![0x15, 3, 3, 0, 2, 2, 70];
+    let http = b"HTTP/1.1 400 Bad Request\r\n\r\n".to_vec();
+    for (answer, hint) in
+        [(tls_alert, "TLS"), (http, "HTTP"), (vec![0xff; 64], "Kafka"), (Vec::new(), "closed")]
+    {
+        let mut world = World::new(1, &[("t", 1)]);
+        world.foreign = answer;
+        let servers = format!("127.0.0.1:{FOREIGN_PORT}");
+        world.start(&[("bootstrap.servers", &servers)], assign("t", None, StartPosition::Earliest), 1);
+        assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+        let ended = world.members[0].ended.take().unwrap();
+        assert!(matches!(&ended, Err(Error::Bootstrap(text)) if text.contains(hint)), "{hint}: {ended:?}");
+    }
+}
+
+#[test]
+fn one_bootstrap_server_that_answers_is_enough() {
+    let mut world = World::new(2, &[("t", 2)]);
+    world.cluster.stop_broker(1, world.now).unwrap();
+    let servers = format!("127.0.0.1:{FOREIGN_PORT},127.0.0.1:9001,127.0.0.1:9002");
+    world.start(&[("bootstrap.servers", &servers)], assign("t", None, StartPosition::Earliest), 1);
+    assert!(world.run_until(5 * SECOND, |world| !world.members[0].open.is_empty()));
+    assert!(world.members[0].ended.is_none());
+}
+
+#[test]
+fn brokers_of_kafka_2_8_are_spoken_to_in_their_versions() {
+    let mut world = World::with_versions(2, &[("t", 4)], Versions::kafka_2_8());
+    world.start(&[], assign("t", None, StartPosition::Latest), 2);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].open.len() == 4));
+    assert!(world.members[0].open.values().all(|(_, open, _)| open.topic.id == [0; 16]));
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
-use millstream_testbroker::{Cluster, Config as ClusterConfig, ConnectionId, Output as ClusterOutput};
+use millstream_testbroker::{
+    Cluster, Config as ClusterConfig, ConnectionId, Output as ClusterOutput, Versions,
+};
 
 use super::super::{Control, ControlSetup, Notice, Output, Request, Subscription};
 use crate::config::{Config, ConfigSources};
@@ -18,6 +20,8 @@ use crate::report::Report;
 
 /// Broker `n` listens on this port plus `n`.
 const BASE_PORT: u16 = 9000;
+/// Somebody who is no Kafka broker listens on this port.
+pub(super) const FOREIGN_PORT: u16 = 8000;
 /// Steps without an end are a loop of ours.
 const MAX_STEPS: usize = 200_000;
 
@@ -26,6 +30,9 @@ pub(super) struct World {
     pub(super) cluster: Cluster,
     pub(super) now: Instant,
     pub(super) members: Vec<Member>,
+    /// What is listening at [`FOREIGN_PORT`] instead of a broker answers to the first bytes; nothing at all ends the
+    /// connection.
+    pub(super) foreign: Vec<u8>,
 }
 
 /// One engine: a control plane, its connections, and what it has said.
@@ -49,6 +56,7 @@ struct Wire {
     connection: Option<ConnectionId>,
     outgoing: Vec<u8>,
     incoming: VecDeque<u8>,
+    is_foreign: bool,
     receive: Option<ReceiveTarget>,
     is_closed: bool,
 }
@@ -56,9 +64,18 @@ struct Wire {
 impl World {
     /// A cluster of these brokers with these topics.
     pub(super) fn new(brokers: i32, topics: &[(&str, i32)]) -> Self {
+        Self::with_versions(brokers, topics, Versions::newest())
+    }
+
+    /// The same, of brokers that offer these versions.
+    pub(super) fn with_versions(brokers: i32, topics: &[(&str, i32)], versions: Versions) -> Self {
         let ids: Vec<i32> = (1..=brokers).collect();
-        let config =
-            ClusterConfig { brokers: ids.clone(), auto_create_topics: false, ..ClusterConfig::default() };
+        let config = ClusterConfig {
+            brokers: ids.clone(),
+            auto_create_topics: false,
+            versions,
+            ..ClusterConfig::default()
+        };
         let mut cluster = Cluster::new(config).unwrap();
         for id in ids {
             cluster.set_address(id, "127.0.0.1", BASE_PORT + u16::try_from(id).unwrap()).unwrap();
@@ -66,7 +83,7 @@ impl World {
         for (name, partitions) in topics {
             cluster.create_topic(name, *partitions).unwrap();
         }
-        Self { cluster, now: Instant::now(), members: Vec::new() }
+        Self { cluster, now: Instant::now(), members: Vec::new(), foreign: Vec::new() }
     }
 
     /// Adds an engine of this many shards; its index.
@@ -179,12 +196,18 @@ impl World {
                 IoOp::Connect { conn, address } => {
                     let broker = i32::from(address.port()) - i32::from(BASE_PORT);
                     let connection = self.cluster.connect(broker).ok();
-                    member.wires.insert(conn, Wire { connection, ..Wire::default() });
-                    let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
-                    Some(Completion::Connected { conn, result: connection.map(drop).ok_or_else(refused) })
+                    let is_foreign = address.port() == FOREIGN_PORT;
+                    member.wires.insert(conn, Wire { connection, is_foreign, ..Wire::default() });
+                    let is_open = is_foreign || connection.is_some();
+                    let result = if is_open { Ok(()) } else { Err(io::ErrorKind::ConnectionRefused.into()) };
+                    Some(Completion::Connected { conn, result })
                 }
                 IoOp::Send { conn, bytes } => {
                     let wire = member.wires.get_mut(&conn).unwrap();
+                    if wire.is_foreign {
+                        wire.incoming.extend(&self.foreign);
+                        wire.is_closed = true;
+                    }
                     wire.outgoing.extend_from_slice(&bytes);
                     while let Some(request) = take_frame(&mut wire.outgoing) {
                         let api = i16::from_be_bytes([request[0], request[1]]);

@@ -1,27 +1,21 @@
 //! Finds the offsets to start from: committed offsets from the coordinator, beginnings, ends and timestamps from the
 //! leaders, many partitions in one request.
 
+mod search;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use millstream_protocol::request::ErrorCode;
-
 use super::backoff::Backoff;
 use super::brokers::Failure;
 use super::topic_partition::TopicPartition;
-use super::wire::{
-    Answer, Ask, EpochEnd, EpochEndAsk, FetchedOffset, ListedOffset, OffsetAsk, OffsetFetchAnswer,
-};
+use super::wire::{Answer, Ask, EpochEndAsk, OffsetAsk, OffsetFetchAnswer};
 use crate::config::OffsetReset;
 use crate::error::LaneErrorCause;
 use crate::link::{LaneId, Leader};
 use crate::position::StartPosition;
-
-/// The timestamp that asks ListOffsets for the end.
-const END: i64 = -1;
-/// The timestamp that asks ListOffsets for the beginning.
-const BEGINNING: i64 = -2;
+use search::{Batch, Piece, Search, Step, Want, failed, found};
 
 /// What decides how positions are found.
 #[derive(Clone, Debug)]
@@ -106,36 +100,6 @@ pub(super) struct Positions {
     next_serial: u64,
     /// Searches for committed offsets wait while nobody can be asked.
     is_coordinator_known: bool,
-}
-
-#[derive(Debug)]
-struct Search {
-    at: TopicPartition,
-    purpose: Purpose,
-    want: Want,
-    /// Tells an answer to an earlier search of the same lane from one to this.
-    serial: u64,
-    /// When to ask; `None` while a question is on its way.
-    due: Option<Instant>,
-    backoff: Backoff,
-    /// The committed offset, once the log turned out to have been cut below it.
-    truncated_from: Option<i64>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Want {
-    Committed,
-    Earliest,
-    Latest,
-    Timestamp(i64),
-    FromEnd(i64),
-    /// This offset, but not before the beginning.
-    NotBeforeBeginning(i64),
-    /// This committed offset, unless the log was cut below it.
-    Validated {
-        offset: i64,
-        epoch: i32,
-    },
 }
 
 impl Positions {
@@ -402,137 +366,4 @@ impl Positions {
             }
         }
     }
-}
-
-/// Which searches can share a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Batch {
-    Committed,
-    List(i32),
-    Epochs(i32),
-}
-
-/// One partition's part of a request.
-#[derive(Debug)]
-struct Piece {
-    at: TopicPartition,
-    current_epoch: i32,
-    timestamp: i64,
-    epoch: i32,
-}
-
-/// What an answer means for one search.
-#[derive(Debug)]
-enum Step {
-    At { offset: i64, epoch: i32 },
-    NothingCommitted,
-    EpochEnd { end: i64, epoch: i32 },
-    Retry,
-    RetryElsewhere,
-    RetryCoordinator,
-    Fail(LaneErrorCause),
-}
-
-impl Search {
-    fn is_askable(&self, is_coordinator_known: bool) -> bool {
-        is_coordinator_known || !matches!(self.want, Want::Committed)
-    }
-
-    /// What to ask for it, and together with what; `None` while its partition has no leader.
-    fn piece(&self, leader: impl Fn(&TopicPartition) -> Option<Leader>) -> Option<(Batch, Piece)> {
-        let at = self.at.clone();
-        let timestamp = match self.want {
-            Want::Committed => {
-                return Some((Batch::Committed, Piece { at, current_epoch: -1, timestamp: 0, epoch: -1 }));
-            }
-            Want::Earliest | Want::NotBeforeBeginning(_) => BEGINNING,
-            Want::Latest | Want::FromEnd(_) => END,
-            Want::Timestamp(ms) => ms,
-            Want::Validated { epoch, .. } => {
-                let leader = leader(&at)?;
-                let piece = Piece { at, current_epoch: leader.epoch, timestamp: 0, epoch };
-                return Some((Batch::Epochs(leader.broker), piece));
-            }
-        };
-        let leader = leader(&at)?;
-        Some((Batch::List(leader.broker), Piece { at, current_epoch: leader.epoch, timestamp, epoch: -1 }))
-    }
-
-    /// The committed offset held against the end of its epoch; `None` when the log no longer knows that epoch, so that
-    /// nothing is left but a reset.
-    fn validate(&mut self, lane: LaneId, end: i64, end_epoch: i32) -> Option<Finding> {
-        let Want::Validated { offset, epoch } = self.want else { return None };
-        if end >= offset && end_epoch >= 0 {
-            return Some(found(lane, self.purpose, offset, epoch));
-        }
-        self.truncated_from = Some(offset);
-        let known = end >= 0 && end_epoch >= 0;
-        known.then(|| found(lane, self.purpose, end, end_epoch))
-    }
-}
-
-impl Want {
-    /// What is wanted after this answer, or that the search is over.
-    fn next(self, lane: LaneId, purpose: Purpose, offset: i64, epoch: i32) -> Result<Want, Finding> {
-        match self {
-            Self::Committed if epoch >= 0 => Ok(Self::Validated { offset, epoch }),
-            // No record is as young as the timestamp.
-            Self::Timestamp(_) if offset < 0 => Ok(Self::Latest),
-            Self::FromEnd(back) => Ok(Self::NotBeforeBeginning(offset.saturating_sub(back))),
-            Self::NotBeforeBeginning(wanted) if wanted > offset => Err(found(lane, purpose, wanted, -1)),
-            // The epoch that ListOffsets tells is that of the record at the offset, not of the one before it.
-            Self::Earliest | Self::Latest | Self::Timestamp(_) | Self::NotBeforeBeginning(_) => {
-                Err(found(lane, purpose, offset, -1))
-            }
-            Self::Committed | Self::Validated { .. } => Err(found(lane, purpose, offset, epoch)),
-        }
-    }
-}
-
-impl Step {
-    fn listed(one: &ListedOffset) -> Self {
-        match one.error {
-            ErrorCode::NONE => Self::At { offset: one.offset, epoch: one.leader_epoch },
-            error => Self::error("ListOffsets", error),
-        }
-    }
-
-    fn epoch_end(one: &EpochEnd) -> Self {
-        match one.error {
-            ErrorCode::NONE => Self::EpochEnd { end: one.end_offset, epoch: one.epoch },
-            error => Self::error("OffsetForLeaderEpoch", error),
-        }
-    }
-
-    fn fetched(one: &FetchedOffset) -> Self {
-        match one.error {
-            ErrorCode::NONE if one.offset < 0 => Self::NothingCommitted,
-            ErrorCode::NONE => Self::At { offset: one.offset, epoch: one.leader_epoch },
-            error => Self::error("OffsetFetch", error),
-        }
-    }
-
-    fn error(api: &str, error: ErrorCode) -> Self {
-        if error.needs_metadata_refresh() {
-            Self::RetryElsewhere
-        } else if error.needs_coordinator() {
-            Self::RetryCoordinator
-        } else if error.is_retriable() {
-            Self::Retry
-        } else {
-            Self::Fail(LaneErrorCause::Broker(format!("{api} was answered {error}")))
-        }
-    }
-}
-
-fn found(lane: LaneId, purpose: Purpose, offset: i64, leader_epoch: i32) -> Finding {
-    Finding::Found { lane, purpose, offset, leader_epoch, truncated_from: None }
-}
-
-fn failed(lane: LaneId, purpose: Purpose, cause: LaneErrorCause) -> Finding {
-    let offset = match purpose {
-        Purpose::Reset { from } => from,
-        Purpose::Open | Purpose::Seek => -1,
-    };
-    Finding::Failed { lane, offset, cause }
 }
