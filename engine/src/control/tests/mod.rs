@@ -1,4 +1,5 @@
 //! The control plane against the test broker, in made-up time.
 
 mod assign;
+mod group;
 mod world;
