@@ -21,6 +21,10 @@ use crate::stats::StageHistogram;
 /// Commits that may be awaited at once; more are answered with an error.
 pub(super) const MAX_WAITERS: usize = 4096;
 
+/// How long a commit is not tried again in a name that the coordinator refused. If the group has moved on, the next
+/// heartbeat says so, and the next try has another name.
+const REFUSED_TIME: Duration = Duration::from_secs(5);
+
 /// When and how to commit.
 #[derive(Clone, Debug)]
 pub(super) struct CommitRules {
@@ -54,8 +58,8 @@ pub(super) struct Commits {
     in_flight: Option<InFlight>,
     /// Counts the requests.
     serial: u64,
-    /// In whose name the coordinator refused the last commit: it is not tried again under the same.
-    refused: Option<CommitMember>,
+    /// In whose name the coordinator refused the last commit, and until when it is not tried again under the same.
+    refused: Option<(CommitMember, Instant)>,
     waiters: Vec<Waiter>,
     /// Mark arrived → commit answered.
     pub(super) latency: StageHistogram,
@@ -108,11 +112,6 @@ impl Commits {
         self.rules.interval.is_some()
     }
 
-    /// Whether a request is on its way.
-    pub(super) fn is_in_flight(&self) -> bool {
-        self.in_flight.is_some()
-    }
-
     /// Whether somebody waits for a commit, or asked for one.
     pub(super) fn is_wanted(&self) -> bool {
         self.is_wanted || !self.waiters.is_empty()
@@ -153,7 +152,7 @@ impl Commits {
 
     /// Whether the coordinator does not take commits in this name any more.
     pub(super) fn is_refused(&self, member: &CommitMember) -> bool {
-        self.refused.as_ref() == Some(member)
+        self.refused.as_ref().is_some_and(|(refused, _)| refused == member)
     }
 
     /// Tries once more even in a name that was refused.
@@ -183,7 +182,7 @@ impl Commits {
         let is_due = self.is_wanted || self.next.is_some_and(|next| next <= now);
         let may = self.in_flight.is_none()
             && self.not_before.is_none_or(|at| at <= now)
-            && self.refused.as_ref() != Some(member);
+            && self.refused_until(member).is_none_or(|until| until <= now);
         if !is_due || !may {
             return None;
         }
@@ -212,12 +211,15 @@ impl Commits {
     /// When something is due; `member` is in whose name it could be committed now.
     pub(super) fn deadline(&self, lanes: &Lanes, member: Option<&CommitMember>) -> Option<Instant> {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
-        let may = self.in_flight.is_none()
-            && member.is_some()
-            && self.refused.as_ref() != member
-            && lanes.any_dirty();
+        let may = self.in_flight.is_none() && member.is_some() && lanes.any_dirty();
         let due = if self.is_wanted { self.not_before } else { self.next.max(self.not_before) };
-        [waiters, due.filter(|_| may)].into_iter().flatten().min()
+        let refused_until = member.and_then(|member| self.refused_until(member));
+        let commit = due.filter(|_| may).map(|due| refused_until.map_or(due, |until| due.max(until)));
+        [waiters, commit].into_iter().flatten().min()
+    }
+
+    fn refused_until(&self, member: &CommitMember) -> Option<Instant> {
+        self.refused.as_ref().filter(|(refused, _)| refused == member).map(|(_, until)| *until)
     }
 
     /// Answers those who have waited too long.
@@ -294,7 +296,7 @@ impl Commits {
             self.backoff.reset();
         }
         if aftermath.member.is_some() {
-            self.refused = Some(flight.member);
+            self.refused = Some((flight.member, now + REFUSED_TIME));
         }
         if !committed.is_empty() {
             notices.push(Notice::Committed { partitions: committed.len() });

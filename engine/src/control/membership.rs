@@ -106,11 +106,6 @@ impl Membership {
         self.group.is_joining()
     }
 
-    /// Whether partitions are being given up.
-    pub(super) fn is_revoking(&self) -> bool {
-        self.revoking.is_some()
-    }
-
     /// In whose name to commit; `None` while nothing can be committed.
     pub(super) fn commit_member(&self) -> Option<CommitMember> {
         let generation = self.group.generation();

@@ -55,7 +55,7 @@ use coordinator::{Coordinator, Found};
 use lanes::Lanes;
 use membership::Membership;
 use metadata::Metadata;
-use positions::{Finding, PositionRules, Positions};
+use positions::{PositionRules, Positions};
 use shutdown::Stopping;
 use snapshots::Snapshots;
 use ticket::Ticket;

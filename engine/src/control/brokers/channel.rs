@@ -338,7 +338,7 @@ impl Channel {
             // Its name may stand for another address by the next attempt.
             shared.resolver.forget(endpoint);
             let (key, endpoint, reason) = (self.key, endpoint.clone(), reason.clone());
-            shared.events.push_back(BrokerEvent::Down { key, endpoint, reason, is_definite, was_ready });
+            shared.events.push_back(BrokerEvent::Down { key, endpoint, reason, is_definite });
         }
         self.memory = None;
         self.fail_sent(&reason, shared);

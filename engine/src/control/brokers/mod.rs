@@ -91,8 +91,6 @@ pub(super) enum BrokerEvent {
         reason: String,
         /// Trying again soon is as good as hopeless.
         is_definite: bool,
-        /// It had been usable.
-        was_ready: bool,
     },
     /// No server of `bootstrap.servers` answered as a Kafka broker, ever; the message says why for each.
     Hopeless(String),

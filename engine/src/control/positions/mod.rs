@@ -154,11 +154,6 @@ impl Positions {
         self.searches.remove(&lane);
     }
 
-    /// Whether a lane's position is being looked for.
-    pub(super) fn is_searching(&self, lane: LaneId) -> bool {
-        self.searches.contains_key(&lane)
-    }
-
     /// Whether committed offsets are looked for.
     pub(super) fn wants_coordinator(&self) -> bool {
         self.searches.values().any(|search| matches!(search.want, Want::Committed))

@@ -380,3 +380,60 @@ fn partitions_assigned_by_hand_are_committed_under_a_group_too() {
     assert_eq!(world.cluster.committed_offset("g", "t", 0).map(|committed| committed.offset), Some(4));
     assert!(times(&world, 0, ApiKey::JoinGroup).is_empty());
 }
+
+#[test]
+fn errors_that_last_are_retried_but_never_in_a_tight_loop() {
+    let retriable = [
+        (ApiKey::Metadata, ResponseError::LeaderNotAvailable),
+        (ApiKey::FindCoordinator, ResponseError::CoordinatorNotAvailable),
+        (ApiKey::JoinGroup, ResponseError::CoordinatorLoadInProgress),
+        (ApiKey::JoinGroup, ResponseError::NotCoordinator),
+        (ApiKey::SyncGroup, ResponseError::RebalanceInProgress),
+        (ApiKey::OffsetFetch, ResponseError::UnstableOffsetCommit),
+        (ApiKey::OffsetFetch, ResponseError::NotCoordinator),
+        (ApiKey::ListOffsets, ResponseError::NotLeaderOrFollower),
+    ];
+    for (api, error) in retriable {
+        for effect in [Effect::Error(error), Effect::DisconnectBefore, Effect::DisconnectAfter] {
+            let mut world = World::new(2, &[("t", 2)]);
+            world.cluster.inject(Fault::new(api, effect).times(u32::MAX), world.now);
+            join(&mut world, &[]);
+            world.run(60 * SECOND);
+            let count = world.members[0].sent.len();
+            assert!(world.members[0].ended.is_none(), "{api:?} {effect:?}: {:?}", world.members[0].ended);
+            assert!((20..3000).contains(&count), "{api:?} {effect:?}: {count} requests in 60 s");
+            world.cluster.clear_faults();
+            let back = world.run_until(60 * SECOND, |world| world.members[0].open.len() == 2);
+            assert!(back, "{api:?} {effect:?}: does not come back");
+        }
+    }
+}
+
+#[test]
+fn commits_and_heartbeats_survive_errors_that_last() {
+    let faults = [
+        (ApiKey::OffsetCommit, Effect::Error(ResponseError::CoordinatorLoadInProgress)),
+        (ApiKey::OffsetCommit, Effect::Error(ResponseError::NotCoordinator)),
+        (ApiKey::OffsetCommit, Effect::DisconnectBefore),
+        (ApiKey::OffsetCommit, Effect::Error(ResponseError::IllegalGeneration)),
+        (ApiKey::Heartbeat, Effect::Error(ResponseError::CoordinatorNotAvailable)),
+        (ApiKey::Heartbeat, Effect::DisconnectBefore),
+        (ApiKey::Heartbeat, Effect::Error(ResponseError::UnknownMemberId)),
+    ];
+    for (api, effect) in faults {
+        let mut world = started(&[]);
+        (0..50).for_each(|_| world.produce("t", 0));
+        world.cluster.inject(Fault::new(api, effect).times(u32::MAX), world.now);
+        let before = world.members[0].sent.len();
+        world.mark(0, "t", 0, 40);
+        world.run(60 * SECOND);
+        let count = world.members[0].sent.len() - before;
+        assert!(count < 3000, "{api:?} {effect:?}: {count} requests in 60 s");
+        world.cluster.clear_faults();
+        assert!(world.run_until(60 * SECOND, |world| world.members[0].open.len() == 4), "{api:?} {effect:?}");
+        world.mark(0, "t", 0, 50);
+        world.run(10 * SECOND);
+        let committed = world.cluster.committed_offset("g", "t", 0).map(|committed| committed.offset);
+        assert_eq!(committed, Some(50), "{api:?} {effect:?}");
+    }
+}
