@@ -29,6 +29,8 @@ mod testing;
 mod topics;
 mod transaction;
 mod transaction_api;
+#[cfg(test)]
+mod version_tests;
 
 pub use cluster::{Cluster, ConnectionId, Output};
 pub use connection::MAX_QUEUED_REQUESTS;

@@ -21,7 +21,9 @@ impl Cluster {
         let transactional_id = body.transactional_id.as_ref().map(|id| id.as_str());
         let mut topics = Vec::with_capacity(body.topic_data.len());
         for topic in body.topic_data {
-            let name = self.topic_by(&topic.name, topic.topic_id).map(|found| found.name.clone());
+            let found = self.topic_by(&topic.name, topic.topic_id).map(|found| found.name.clone());
+            let injected = request.injected_error.and_then(ResponseError::try_from_code);
+            let name = injected.map_or(found, Err);
             let mut partitions = Vec::with_capacity(topic.partition_data.len());
             for data in topic.partition_data {
                 let outcome = match &name {

@@ -1,5 +1,6 @@
 //! A client for unit tests: requests built and answers read by kafka-protocol, no socket between.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -89,6 +90,19 @@ impl Bench {
             }
         }
         Seen::Nothing
+    }
+
+    /// All answers that are ready, by connection.
+    pub(crate) fn all(&mut self, api_key: ApiKey, version: i16) -> BTreeMap<ConnectionId, Seen> {
+        let outputs = self.cluster.poll(self.now).into_iter();
+        let seen = outputs.map(|output| match output {
+            Output::Close { connection } => (connection, Seen::Closed),
+            Output::Respond { connection, response } => {
+                let answer = decode(api_key, version, response.into_bytes());
+                (connection, Seen::Answer(Box::new(answer)))
+            }
+        });
+        seen.collect()
     }
 
     pub(crate) fn append(&mut self, partition: i32, batch: Bytes) -> i64 {
@@ -193,6 +207,19 @@ fn api_key_of(body: &RequestKind) -> ApiKey {
         RequestKind::ListOffsets(_) => ApiKey::ListOffsets,
         RequestKind::Fetch(_) => ApiKey::Fetch,
         RequestKind::Produce(_) => ApiKey::Produce,
+        RequestKind::JoinGroup(_) => ApiKey::JoinGroup,
+        RequestKind::SyncGroup(_) => ApiKey::SyncGroup,
+        RequestKind::Heartbeat(_) => ApiKey::Heartbeat,
+        RequestKind::LeaveGroup(_) => ApiKey::LeaveGroup,
+        RequestKind::OffsetCommit(_) => ApiKey::OffsetCommit,
+        RequestKind::OffsetFetch(_) => ApiKey::OffsetFetch,
+        RequestKind::FindCoordinator(_) => ApiKey::FindCoordinator,
+        RequestKind::InitProducerId(_) => ApiKey::InitProducerId,
+        RequestKind::AddPartitionsToTxn(_) => ApiKey::AddPartitionsToTxn,
+        RequestKind::AddOffsetsToTxn(_) => ApiKey::AddOffsetsToTxn,
+        RequestKind::TxnOffsetCommit(_) => ApiKey::TxnOffsetCommit,
+        RequestKind::EndTxn(_) => ApiKey::EndTxn,
+        RequestKind::OffsetForLeaderEpoch(_) => ApiKey::OffsetForLeaderEpoch,
         other => panic!("no key known for {other:?}"),
     }
 }

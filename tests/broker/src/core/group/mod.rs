@@ -9,6 +9,8 @@ mod offset_api;
 mod offsets;
 mod rebalance;
 mod sync;
+#[cfg(test)]
+mod tests;
 mod transactional;
 
 use std::collections::BTreeMap;
