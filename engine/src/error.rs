@@ -29,6 +29,23 @@ pub enum Error {
     #[error("{0}")]
     UnknownTopic(String),
 
+    /// It was not said, or said in two ways, what to consume.
+    #[error("{0}")]
+    Subscription(&'static str),
+
+    /// A partition is not owned by this engine now.
+    #[error("{topic}-{partition} is not owned by this engine now")]
+    NotOwned {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+    },
+
+    /// More requests wait for the engine than it takes; ask again later.
+    #[error("too much is asked at once: {0}")]
+    Busy(String),
+
     /// The group refuses this member for good.
     #[error("group {group}: {reason}")]
     Group {
@@ -67,10 +84,6 @@ pub enum Error {
     /// commit.
     #[error("the thread of shard {0} has ended unexpectedly; the log may say why")]
     ShardEnded(usize),
-
-    /// A limit on requests that wait is reached; ask again later.
-    #[error("too much is asked at once: {0}")]
-    Busy(String),
 
     /// Not all lanes finished before the deadline of a stop.
     #[error("{} lane(s) did not finish before the deadline, their last batches are not committed: {}", .0.len(), .0.join(", "))]

@@ -5,29 +5,26 @@ pub mod config;
 mod control;
 #[allow(dead_code, unused_imports)]
 mod driver;
-#[allow(dead_code)]
+mod engine;
 mod error;
-#[allow(dead_code, unused_imports)]
 mod handler;
-#[allow(dead_code)]
+#[allow(dead_code, unused_imports)]
 mod link;
 #[allow(dead_code, unused_imports)]
 mod memory;
 #[allow(dead_code, unused_imports)]
 mod net;
 mod position;
-#[allow(dead_code)]
 mod pulse;
 #[allow(dead_code)]
 mod reply;
 mod report;
-#[allow(dead_code, unused_imports)]
 mod shard;
-#[allow(dead_code, unused_imports)]
 mod stats;
 
+pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use handler::{Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records};
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
-pub use stats::Stage;
+pub use stats::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};

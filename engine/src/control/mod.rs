@@ -26,6 +26,7 @@ mod seam;
 mod shard_events;
 mod shutdown;
 mod snapshots;
+mod stop_at_end;
 #[cfg(test)]
 mod tests;
 mod ticket;
@@ -58,6 +59,7 @@ use metadata::Metadata;
 use positions::{PositionRules, Positions};
 use shutdown::Stopping;
 use snapshots::Snapshots;
+use stop_at_end::EndsReached;
 use ticket::Ticket;
 use wire::{Answer, Ask, CommitMember};
 
@@ -89,13 +91,15 @@ pub(crate) struct Control {
     endpoints: Arc<[BrokerEndpoint]>,
     snapshots: Snapshots,
     stopping: Option<Stopping>,
+    /// Kept where the engine is to stop at the end of all partitions.
+    ends_reached: Option<EndsReached>,
     outputs: VecDeque<Output>,
 }
 
 impl Control {
     /// A control plane that has not asked anybody anything yet.
     pub(crate) fn new(setup: ControlSetup, now: Instant) -> Self {
-        let ControlSetup { config, subscription, shards, seed } = setup;
+        let ControlSetup { config, subscription, shards, stop_at_end, seed } = setup;
         let mut rng = fastrand::Rng::with_seed(seed);
         let retry = (config.retry_backoff, config.retry_backoff_max);
         let backoff = || Backoff::new(retry.0, retry.1);
@@ -137,6 +141,7 @@ impl Control {
             endpoints: Arc::from([]),
             snapshots: Snapshots::new(shards),
             stopping: None,
+            ends_reached: stop_at_end.then(EndsReached::default),
             outputs: VecDeque::new(),
             config,
             subscription,

@@ -23,6 +23,8 @@ pub(crate) struct ControlSetup {
     pub(crate) subscription: Subscription,
     /// How many shards there are; at least 1.
     pub(crate) shards: usize,
+    /// Whether to stop in order once every partition was read to its end.
+    pub(crate) stop_at_end: bool,
     /// Seed of all that is random (jitter).
     pub(crate) seed: u64,
 }

@@ -35,6 +35,7 @@ impl Control {
             Event::EndReached { lane, offset } => {
                 if let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) {
                     self.notify(Notice::EndReached { at, offset });
+                    self.note_end(lane, now);
                 }
             }
             Event::AdmittedAlone { bytes } => self.notify(Notice::AdmittedAlone { shard, bytes }),

@@ -1,11 +1,20 @@
-//! What carries the cores: transports, threads, and the clock.
+//! What carries the cores: threads pinned to cores, rings between them, the transport, names and clocks.
 
+mod channels;
+mod control_thread;
+mod cpu_time;
+mod resolver;
 pub(crate) mod ring;
+mod shard_thread;
 mod sleep;
 // It compiles `sleep` a second time, with loom's atomics.
 #[cfg(test)]
 #[allow(clippy::duplicate_mod)]
 mod sleep_model;
+mod start;
+
+pub(crate) use ring::RingWaker as ControlWaker;
+pub(crate) use start::{StartSetup, start};
 
 /// The atomics of `sleep`; its model replaces them.
 mod atomic {

@@ -164,7 +164,8 @@ impl Shard {
         self.stats.counters.memory_retained_bytes = memory.retained as u64;
         snapshot.copy_from(&self.stats);
         snapshot.lanes.clear();
-        snapshot.lanes.extend(self.lanes.iter().map(Lane::stats));
+        let read_committed = self.settings.read_committed;
+        snapshot.lanes.extend(self.lanes.iter().map(|lane| lane.stats(read_committed)));
         self.events.push_back(Event::Stats(snapshot));
     }
 

@@ -241,13 +241,14 @@ impl Lane {
     }
 
     /// What a snapshot tells of this lane.
-    pub(crate) fn stats(&self) -> LaneStats {
+    pub(crate) fn stats(&self, read_committed: bool) -> LaneStats {
         LaneStats {
             lane: self.id,
             position: self.position,
             watermark: self.watermark,
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
+            end_offset: self.end_offset(read_committed),
             buffered_bytes: self.queued_bytes as u64,
             records: self.records,
             newest_timestamp_ms: self.newest_timestamp_ms,

@@ -26,7 +26,6 @@ use std::time::{Duration, Instant};
 
 use millstream_protocol::record::AbortedFilter;
 
-pub(crate) use backoff::backoff;
 pub(crate) use clock::{Clock, HostClock};
 pub(crate) use settings::ShardSettings;
 

@@ -1,9 +1,11 @@
 //! Stage histograms and counters: recorded on the shard without locks, read as owned snapshots.
 
+mod snapshot;
 mod stage;
 
 use std::time::Duration;
 
+pub use snapshot::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, StageSummary};
 pub use stage::Stage;
 pub(crate) use stage::{Slowest, StageHistogram};
 
@@ -93,6 +95,8 @@ pub(crate) struct LaneStats {
     pub(crate) high_watermark: i64,
     /// Last stable offset as the last response said, -1 when unknown.
     pub(crate) last_stable_offset: i64,
+    /// The end as the isolation level sees it: one of the two above.
+    pub(crate) end_offset: i64,
     /// Bytes fetched and waiting.
     pub(crate) buffered_bytes: u64,
     /// Records done.

@@ -95,7 +95,8 @@ impl World {
     ) -> usize {
         let config = Arc::new(config(settings));
         let seed = self.members.len() as u64;
-        let control = Control::new(ControlSetup { config, subscription, shards, seed }, self.now);
+        let control =
+            Control::new(ControlSetup { config, subscription, shards, stop_at_end: false, seed }, self.now);
         self.members.push(Member {
             control,
             wires: BTreeMap::new(),

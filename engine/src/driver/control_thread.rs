@@ -1,0 +1,133 @@
+//! The control thread: the control plane's core over a ring of its own, between the shards, user code and the name
+//! resolver.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use super::channels::ControlEnd;
+use super::cpu_time::thread_cpu_ns;
+use super::resolver::{Resolution, Resolver};
+use super::ring::RingTransport;
+use crate::control::{Control, Output, Request};
+use crate::error::Error;
+use crate::net::{Completion, IoOp, Transport, Wait};
+use crate::report::Report;
+
+/// How often the thread looks for batches that are overdue, at least and at most.
+const OVERDUE_CHECK_MIN: Duration = Duration::from_millis(50);
+const OVERDUE_CHECK_MAX: Duration = Duration::from_secs(5);
+/// A batch is seen to be overdue within this part of `max.poll.interval.ms`.
+const OVERDUE_CHECKS_PER_INTERVAL: u32 = 4;
+/// How soon commands that found a shard's ring full are tried again.
+const FULL_RING_RETRY: Duration = Duration::from_millis(1);
+
+/// The control plane with everything that it talks to.
+pub(crate) struct ControlLoop {
+    pub(crate) control: Control,
+    pub(crate) transport: RingTransport,
+    pub(crate) shards: Vec<ControlEnd>,
+    pub(crate) requests: Receiver<Request>,
+    pub(crate) resolver: Resolver,
+    pub(crate) max_poll_interval: Duration,
+    /// CPU time of this thread as of the newest request.
+    pub(crate) cpu_ns: Arc<AtomicU64>,
+}
+
+impl ControlLoop {
+    /// Runs until the control plane has ended, and returns how. Shards get their last commands.
+    pub(crate) fn run(mut self) -> Result<Report, Error> {
+        match self.run_until_ended() {
+            Ok(outcome) => outcome,
+            Err(source) => Err(Error::Io { what: "the control thread's ring broke".to_owned(), source }),
+        }
+    }
+
+    fn run_until_ended(&mut self) -> io::Result<Result<Report, Error>> {
+        let check_interval = (self.max_poll_interval / OVERDUE_CHECKS_PER_INTERVAL)
+            .clamp(OVERDUE_CHECK_MIN, OVERDUE_CHECK_MAX);
+        let mut completions: Vec<Completion> = Vec::new();
+        let mut ops: Vec<IoOp> = Vec::new();
+        let mut check_at = Instant::now() + check_interval;
+        loop {
+            self.transport.wait(self.next_wait(check_at), &mut completions)?;
+            let now = Instant::now();
+            for completion in completions.drain(..) {
+                self.control.on_completion(completion, now);
+            }
+            self.hear_shards(now);
+            while let Ok(request) = self.requests.try_recv() {
+                self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+                self.control.on_request(request, now);
+            }
+            while let Some(Resolution { endpoint, result }) = self.resolver.next() {
+                self.control.on_resolved(&endpoint, result, now);
+            }
+            if now >= check_at {
+                check_at = now + check_interval;
+                self.check_overdue(now);
+            }
+            self.control.on_time(now);
+            if let Some(outcome) = self.carry_out() {
+                return Ok(outcome);
+            }
+            self.control.take_ops(&mut ops);
+            ops.drain(..).for_each(|op| self.transport.submit(op));
+        }
+    }
+
+    fn next_wait(&self, check_at: Instant) -> Wait {
+        let now = Instant::now();
+        let mut until = self.control.deadline().map_or(check_at, |deadline| deadline.min(check_at));
+        if self.shards.iter().any(ControlEnd::has_waiting) {
+            until = until.min(now + FULL_RING_RETRY);
+        }
+        Wait::Park(Some(until.saturating_duration_since(now)))
+    }
+
+    /// Marks before events: a shard tells its progress before it tells what follows from it.
+    fn hear_shards(&mut self, now: Instant) {
+        for (index, end) in self.shards.iter_mut().enumerate() {
+            // Asked before the rings are read, so that the last words of a shard that ended are heard.
+            let is_abandoned = end.is_abandoned();
+            while let Some(event) = end.event() {
+                // A shard pushes its marks before its events, so all marks from before this event are there.
+                while let Some(mark) = end.mark() {
+                    self.control.on_mark(mark, now);
+                }
+                self.control.on_event(index, event, now);
+            }
+            while let Some(mark) = end.mark() {
+                self.control.on_mark(mark, now);
+            }
+            if is_abandoned {
+                self.control.on_shard_gone(index, now);
+            }
+        }
+    }
+
+    fn check_overdue(&mut self, now: Instant) {
+        for end in &self.shards {
+            if let Some(lane) = end.pulse.overdue(self.max_poll_interval, now) {
+                self.control.on_handler_overdue(lane, now);
+            }
+        }
+    }
+
+    /// Carries out what the control plane wants, until it wants nothing more for now.
+    fn carry_out(&mut self) -> Option<Result<Report, Error>> {
+        let mut outcome = None;
+        while let Some(output) = self.control.poll_output() {
+            match output {
+                Output::Resolve(endpoint) => self.resolver.resolve(endpoint),
+                Output::Command { shard, command } => self.shards[shard].send(command),
+                Output::Notice(_) => {}
+                Output::Ended(result) => outcome = Some(result),
+            }
+        }
+        self.shards.iter_mut().for_each(ControlEnd::flush);
+        outcome
+    }
+}

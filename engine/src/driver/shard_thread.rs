@@ -1,0 +1,87 @@
+//! The thread of a shard: a glommio executor pinned to its core, whose root future loops around the shard's own ring
+//! and blocks in it.
+
+use std::io;
+use std::sync::mpsc::SyncSender;
+use std::time::Duration;
+
+use super::channels::ShardEnd;
+use super::cpu_time::thread_cpu_ns;
+use super::ring::{RingTransport, RingWaker};
+use crate::link::Event;
+use crate::net::{Completion, IoOp, Transport, Wait};
+use crate::shard::{Clock, HostClock, Shard};
+
+/// Handlers get the shard for about this long before the ring is looked at again, although nothing is known to wait.
+const DISPATCH_SLICE: Duration = Duration::from_millis(1);
+
+/// One shard with its transport and its rings to the control thread.
+pub(crate) struct ShardLoop {
+    pub(crate) shard: Shard,
+    pub(crate) transport: RingTransport,
+    pub(crate) end: ShardEnd,
+    /// Look again instead of sleeping.
+    pub(crate) spins: bool,
+}
+
+impl ShardLoop {
+    /// Runs until the control plane ends the shard.
+    ///
+    /// # Errors
+    /// When the ring itself breaks.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let clock = HostClock::new();
+        let mut completions: Vec<Completion> = Vec::new();
+        let mut ops: Vec<IoOp> = Vec::new();
+        while !self.shard.is_ended() {
+            self.transport.wait(self.next_wait(&clock, &completions), &mut completions)?;
+            let woken_at = clock.now();
+            for completion in completions.drain(..) {
+                self.shard.on_completion(completion, woken_at);
+            }
+            while let Some(command) = self.end.command() {
+                self.shard.on_command(command, woken_at);
+            }
+            self.shard.turn(woken_at);
+            self.shard.take_ops(&mut ops);
+            if !ops.is_empty() {
+                ops.drain(..).for_each(|op| self.transport.submit(op));
+                // Requests leave now, not after the handlers.
+                self.transport.wait(Wait::Poll, &mut completions)?;
+            }
+            self.dispatch(woken_at + DISPATCH_SLICE, &clock);
+            self.end.pass_on(&mut self.shard, |event| {
+                if let Event::Stats(stats) = event {
+                    stats.counters.cpu_ns = thread_cpu_ns();
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Sleeping is safe only here: everything that others can hand in was looked at after the last wake-up.
+    fn next_wait(&self, clock: &HostClock, completions: &[Completion]) -> Wait {
+        if self.spins || self.shard.has_ready() || self.shard.has_arrivals() || !completions.is_empty() {
+            return Wait::Poll;
+        }
+        let now = clock.now();
+        Wait::Park(self.shard.deadline().map(|at| at.saturating_duration_since(now)))
+    }
+
+    fn dispatch(&mut self, until: std::time::Instant, clock: &HostClock) {
+        let started = clock.now();
+        let mut any = false;
+        while self.shard.dispatch(clock) {
+            any = true;
+            if self.transport.has_pending() || self.end.has_command() || clock.now() >= until {
+                break;
+            }
+        }
+        if any {
+            self.shard.record_loop_lag(clock.now().saturating_duration_since(started));
+        }
+    }
+}
+
+/// What a thread says about its start.
+pub(crate) type Started = SyncSender<Result<RingWaker, String>>;

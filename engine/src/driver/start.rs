@@ -1,0 +1,196 @@
+//! Starting the threads of an engine: shards on their cores, the control thread beside them.
+
+use std::future::Future;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+
+use super::channels::{ControlEnd, ControlHalf, ShardEnd, channels};
+use super::control_thread::ControlLoop;
+use super::resolver::Resolver;
+use super::ring::{RingTransport, RingWaker, SocketSettings};
+use super::shard_thread::ShardLoop;
+use crate::config::{Config, IdleStrategy};
+use crate::control::{Control, ControlSetup, Request, Subscription};
+use crate::error::Error;
+use crate::handler::HandlerFactory;
+use crate::pulse::Pulse;
+use crate::report::Report;
+use crate::shard::{Shard, ShardSettings, ShardSetup};
+
+/// What glommio registers for its own file operations, bytes: the least it takes, because the data path does not go
+/// through it and locked memory is scarce.
+const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
+
+/// What the threads are started with.
+pub(crate) struct StartSetup {
+    pub(crate) config: Arc<Config>,
+    pub(crate) subscription: Subscription,
+    /// A core for each shard.
+    pub(crate) cores: Vec<usize>,
+    /// The control thread's core, if it has one of its own.
+    pub(crate) control_core: Option<usize>,
+    pub(crate) stop_at_end: bool,
+    pub(crate) factory: HandlerFactory,
+    pub(crate) requests: Receiver<Request>,
+    /// Called on the control thread with how the engine ended, as its last act.
+    pub(crate) on_ended: Box<dyn FnOnce(Result<Report, Error>) + Send>,
+    /// CPU time of the control thread, nanoseconds; kept up by it.
+    pub(crate) control_cpu_ns: Arc<AtomicU64>,
+    pub(crate) seed: u64,
+}
+
+/// Starts all threads and returns the control thread's waker. Either all of them run, or none.
+///
+/// # Errors
+/// When a thread or its ring cannot be made; the text names the fix.
+pub(crate) fn start(setup: StartSetup) -> Result<RingWaker, Error> {
+    let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
+    let epoch = Instant::now();
+    let control_waker = Arc::new(OnceLock::new());
+    let mut ends = Vec::with_capacity(setup.cores.len());
+    let mut threads = Vec::with_capacity(setup.cores.len());
+    let mut starting = Vec::with_capacity(setup.cores.len());
+    // All threads are started before the first is waited for: each takes milliseconds to set up.
+    for (index, &core) in setup.cores.iter().enumerate() {
+        let pulse = Arc::new(Pulse::new(epoch));
+        let (half, end) = channels(pulse.clone(), control_waker.clone());
+        let shard = ShardStart {
+            index,
+            settings: settings.clone(),
+            factory: setup.factory.clone(),
+            pulse,
+            end,
+            sockets: socket_settings(&setup.config),
+            spins: setup.config.idle_strategy == IdleStrategy::Spin,
+            seed: setup.seed.wrapping_add(index as u64 + 1),
+        };
+        let (started, answer) = sync_channel(1);
+        let name = format!("millstream-{index}");
+        let thread = spawn(&name, Placement::Fixed(core), move || async move { shard.run(&started) })?;
+        threads.push(thread);
+        starting.push((half, answer));
+    }
+    for (half, answer) in starting {
+        let waker = answer
+            .recv()
+            .unwrap_or_else(|_| Err("its thread ended at once".to_owned()))
+            .map_err(Error::Host)?;
+        ends.push(ControlHalf::with_waker(half, waker));
+    }
+    start_control(setup, ends, threads, control_waker)
+}
+
+fn start_control(
+    setup: StartSetup,
+    shards: Vec<ControlEnd>,
+    threads: Vec<ExecutorJoinHandle<()>>,
+    control_waker: Arc<OnceLock<RingWaker>>,
+) -> Result<RingWaker, Error> {
+    let (started, answer) = sync_channel::<Result<RingWaker, String>>(1);
+    let placement = setup.control_core.map_or(Placement::Unbound, Placement::Fixed);
+    let on_ended = setup.on_ended;
+    let config = setup.config;
+    let control_setup = ControlSetup {
+        config: config.clone(),
+        subscription: setup.subscription,
+        shards: shards.len(),
+        stop_at_end: setup.stop_at_end,
+        seed: setup.seed,
+    };
+    let requests = setup.requests;
+    let cpu_ns = setup.control_cpu_ns;
+    let run = move || async move {
+        let made = RingTransport::new(socket_settings(&config)).map_err(|error| error.to_string()).and_then(
+            |transport| {
+                let waker = transport.waker();
+                let resolver = Resolver::start(waker.clone())
+                    .map_err(|error| format!("no thread for names: {error}"))?;
+                Ok((transport, waker, resolver))
+            },
+        );
+        let (transport, waker, resolver) = match made {
+            Ok(made) => made,
+            Err(reason) => return started.send(Err(reason)).unwrap_or_default(),
+        };
+        // Set once, before the shards hear of anything that they could answer.
+        let _ = control_waker.set(waker.clone());
+        if started.send(Ok(waker)).is_err() {
+            return;
+        }
+        let control = Control::new(control_setup, Instant::now());
+        let max_poll_interval = config.max_poll_interval;
+        let outcome =
+            ControlLoop { control, transport, shards, requests, resolver, max_poll_interval, cpu_ns }.run();
+        // A shard that user code holds beyond the deadline is not waited for: the outcome names it.
+        if !matches!(outcome, Err(Error::Abandoned(_))) {
+            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+            if panicked > 0 {
+                tracing::error!(shards = panicked, "shard threads ended by a panic");
+            }
+        }
+        on_ended(outcome);
+    };
+    spawn("millstream-control", placement, run)?;
+    answer.recv().unwrap_or_else(|_| Err("the control thread ended at once".to_owned())).map_err(Error::Host)
+}
+
+/// What a shard's thread takes along.
+struct ShardStart {
+    index: usize,
+    settings: ShardSettings,
+    factory: HandlerFactory,
+    pulse: Arc<Pulse>,
+    end: ShardEnd,
+    sockets: SocketSettings,
+    spins: bool,
+    seed: u64,
+}
+
+impl ShardStart {
+    fn run(self, started: &super::shard_thread::Started) {
+        let transport = match RingTransport::new(self.sockets) {
+            Ok(transport) => transport,
+            Err(error) => return started.send(Err(error.to_string())).unwrap_or_default(),
+        };
+        let waker = transport.waker();
+        let bell = waker.clone();
+        let shard = Shard::new(ShardSetup {
+            index: self.index,
+            settings: self.settings,
+            factory: self.factory,
+            pulse: self.pulse,
+            bell: Box::new(move || bell.wake()),
+            seed: self.seed,
+        });
+        if started.send(Ok(waker)).is_err() {
+            return;
+        }
+        let shard_loop = ShardLoop { shard, transport, end: self.end, spins: self.spins };
+        if let Err(error) = shard_loop.run() {
+            tracing::error!(shard = self.index, %error, "the shard's ring broke");
+        }
+    }
+}
+
+fn spawn<F, G>(name: &str, placement: Placement, run: F) -> Result<ExecutorJoinHandle<()>, Error>
+where
+    F: FnOnce() -> G + Send + 'static,
+    G: Future<Output = ()> + 'static,
+{
+    LocalExecutorBuilder::new(placement)
+        .name(name)
+        .io_memory(GLOMMIO_IO_MEMORY_BYTES)
+        .spawn(run)
+        .map_err(|error| Error::Host(format!("thread {name} cannot be started: {error}")))
+}
+
+fn socket_settings(config: &Config) -> SocketSettings {
+    SocketSettings {
+        send_buffer_bytes: config.send_buffer_bytes,
+        receive_buffer_bytes: config.receive_buffer_bytes,
+    }
+}

@@ -1,0 +1,139 @@
+//! Building an engine: configuration from its sources, and what to consume.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Prepared, plan};
+use crate::config::{ConfigError, ConfigSources};
+use crate::control::{AssignedTopic, Subscription};
+use crate::error::Error;
+use crate::position::StartPosition;
+
+/// Which partitions of a topic to consume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Partitions {
+    /// All, those added later included.
+    All,
+    /// These.
+    Only(Vec<i32>),
+}
+
+/// Collects configuration and subscription; see [`Engine::builder`](crate::Engine::builder).
+///
+/// The sources of the configuration win in this order, the strongest first: [`property`](Self::property),
+/// [`argument`](Self::argument), [`environment`](Self::environment), [`properties_file`](Self::properties_file).
+#[derive(Debug, Default)]
+pub struct EngineBuilder {
+    sources: ConfigSources,
+    topics: Vec<Arc<str>>,
+    group_start: StartPosition,
+    assigned: Vec<AssignedTopic>,
+    stop_at_end: bool,
+}
+
+impl EngineBuilder {
+    /// Reads properties from a file in Java's `.properties` syntax.
+    ///
+    /// # Errors
+    /// When it cannot be read or is malformed; names and values are checked by [`build`](Self::build).
+    pub fn properties_file(mut self, path: impl AsRef<Path>) -> Result<Self, ConfigError> {
+        self.sources.properties_file(path)?;
+        Ok(self)
+    }
+
+    /// Takes properties from variables such as `MILLSTREAM_BOOTSTRAP_SERVERS` of the process's environment.
+    ///
+    /// # Errors
+    /// When a variable with this prefix names no property.
+    pub fn environment(mut self) -> Result<Self, ConfigError> {
+        self.sources.environment(std::env::vars_os())?;
+        Ok(self)
+    }
+
+    /// Takes one `key=value` of a command line.
+    ///
+    /// # Errors
+    /// When it has no `=`.
+    pub fn argument(mut self, key_value: &str) -> Result<Self, ConfigError> {
+        self.sources.argument(key_value)?;
+        Ok(self)
+    }
+
+    /// Sets a property by Kafka's or librdkafka's name.
+    #[must_use]
+    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.sources.set(name, value);
+        self
+    }
+
+    /// Sets `group.id`.
+    #[must_use]
+    pub fn group(self, group: impl Into<String>) -> Self {
+        self.property("group.id", group)
+    }
+
+    /// Subscribes to topics as a member of the group.
+    #[must_use]
+    pub fn topics<T: Into<Arc<str>>>(mut self, topics: impl IntoIterator<Item = T>) -> Self {
+        self.topics.extend(topics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Where the group's partitions start; [`StartPosition::Committed`] unless it is said otherwise.
+    #[must_use]
+    pub fn group_start(mut self, start: StartPosition) -> Self {
+        self.group_start = start;
+        self
+    }
+
+    /// Consumes partitions of a topic without a group's assignment. With `group.id` set, their progress is committed
+    /// to that group all the same.
+    #[must_use]
+    pub fn assign(
+        mut self,
+        topic: impl Into<Arc<str>>,
+        partitions: Partitions,
+        start: StartPosition,
+    ) -> Self {
+        let partitions = match partitions {
+            Partitions::All => None,
+            Partitions::Only(partitions) => Some(partitions),
+        };
+        self.assigned.push(AssignedTopic { topic: topic.into(), partitions, start });
+        self
+    }
+
+    /// Has the engine stop in order once every partition was read to its end: the high watermark, or the last stable
+    /// offset under `read_committed`.
+    #[must_use]
+    pub fn stop_at_end(mut self, stop_at_end: bool) -> Self {
+        self.stop_at_end = stop_at_end;
+        self
+    }
+
+    /// Validates everything. No IO beyond reading what the host is; no thread is started.
+    ///
+    /// # Errors
+    /// [`Error::Config`] for a property, [`Error::Subscription`] when it is not said what to consume, [`Error::Host`]
+    /// when the host does not have the cores.
+    pub fn build(self) -> Result<Prepared, Error> {
+        let config = self.sources.build()?;
+        let subscription = match (self.topics.is_empty(), self.assigned.is_empty()) {
+            (true, false) => Subscription::Assign(self.assigned),
+            (false, true) if config.group_id.is_some() => {
+                Subscription::Group { topics: self.topics, start: self.group_start }
+            }
+            (false, true) => return Err(Error::Subscription("subscribing to topics needs group.id")),
+            (true, true) => {
+                return Err(Error::Subscription("nothing to consume: name topics, or assign partitions"));
+            }
+            (false, false) => {
+                return Err(Error::Subscription(
+                    "an engine either subscribes to topics or is assigned partitions",
+                ));
+            }
+        };
+        let plan = plan(&config)?;
+        Ok(Prepared { config: Arc::new(config), subscription, stop_at_end: self.stop_at_end, plan })
+    }
+}

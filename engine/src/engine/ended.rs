@@ -1,0 +1,94 @@
+//! How the engine ended, for everybody who waits for it: threads, futures and callbacks.
+
+use std::fmt;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use crate::error::Error;
+use crate::report::Report;
+
+/// The outcome, once there is one.
+#[derive(Default)]
+pub(crate) struct Ended {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    outcome: Option<Result<Report, Error>>,
+    wakers: Vec<Waker>,
+    callbacks: Vec<Box<dyn FnOnce() + Send>>,
+}
+
+impl Ended {
+    /// Tells everybody, once.
+    pub(crate) fn set(&self, outcome: Result<Report, Error>) {
+        let (wakers, callbacks) = {
+            let mut state = self.lock();
+            state.outcome.get_or_insert(outcome);
+            (std::mem::take(&mut state.wakers), std::mem::take(&mut state.callbacks))
+        };
+        self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+        callbacks.into_iter().for_each(|callback| callback());
+    }
+
+    /// Blocks until the engine has ended.
+    pub(crate) fn wait(&self) -> Result<Report, Error> {
+        let mut state = self.lock();
+        loop {
+            if let Some(outcome) = state.outcome.as_mut() {
+                return tell(outcome);
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// The outcome if there is one; otherwise `waker` is woken when there is.
+    pub(crate) fn poll(&self, waker: &Waker) -> Option<Result<Report, Error>> {
+        let mut state = self.lock();
+        if let Some(outcome) = state.outcome.as_mut() {
+            return Some(tell(outcome));
+        }
+        if !state.wakers.iter().any(|known| known.will_wake(waker)) {
+            state.wakers.push(waker.clone());
+        }
+        None
+    }
+
+    /// Calls back when the engine has ended, or now if it has.
+    pub(crate) fn call_back(&self, callback: impl FnOnce() + Send + 'static) {
+        let mut state = self.lock();
+        if state.outcome.is_none() {
+            state.callbacks.push(Box::new(callback));
+        } else {
+            drop(state);
+            callback();
+        }
+    }
+
+    /// Whether the engine has ended.
+    pub(crate) fn is_set(&self) -> bool {
+        self.lock().outcome.is_some()
+    }
+
+    /// No code of a user runs under this lock, so a poisoned one is as good as a clean one.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ended").field("is_set", &self.is_set()).finish_non_exhaustive()
+    }
+}
+
+/// The report for everybody; the error for the first who asks, [`Error::Stopped`] for the others.
+fn tell(outcome: &mut Result<Report, Error>) -> Result<Report, Error> {
+    match outcome {
+        Ok(report) => Ok(report.clone()),
+        Err(error) => Err(std::mem::replace(error, Error::Stopped)),
+    }
+}

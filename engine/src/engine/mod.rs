@@ -1,0 +1,188 @@
+//! The engine as a program meets it: built, started, watched and stopped.
+
+mod builder;
+mod ended;
+mod handle;
+mod signals;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use millstream_tuning::{CorePlan, Host, Needs, plan_cores, preflight};
+
+pub use builder::{EngineBuilder, Partitions};
+pub use handle::{Finished, Handle};
+
+use crate::config::{Config, CoresSetting};
+use crate::control::Subscription;
+use crate::driver::{StartSetup, start};
+use crate::error::{BoxError, Error};
+use crate::handler::{Handler, Lane, erase_factory};
+use crate::report::Report;
+use ended::Ended;
+
+/// Requests of user code that wait for the control thread; more are refused.
+const REQUESTS_MAX: usize = 1024;
+
+/// A validated engine that has not been started: no thread runs, nothing was sent.
+#[derive(Debug)]
+pub struct Prepared {
+    config: Arc<Config>,
+    subscription: Subscription,
+    stop_at_end: bool,
+    plan: CorePlan,
+}
+
+impl Prepared {
+    /// The configuration that is in effect.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The cores that the shards run on, by shard.
+    pub fn shard_cores(&self) -> &[usize] {
+        &self.plan.shards
+    }
+
+    /// The core that is kept for the control thread, if there is one to spare.
+    pub fn control_core(&self) -> Option<usize> {
+        self.plan.control
+    }
+
+    /// Why these cores.
+    pub fn core_plan_reason(&self) -> &str {
+        &self.plan.why
+    }
+
+    /// Starts the shards and the control thread.
+    ///
+    /// `factory` is called once for each partition, on the core that will own it, whenever the engine gets one.
+    ///
+    /// # Errors
+    /// [`Error::Host`] when the host denies io_uring, threads or locked memory; the text names the fix. What the
+    /// brokers say comes later, as the outcome of [`Engine::wait`].
+    pub fn start<F, H, E>(self, factory: F) -> Result<Engine, Error>
+    where
+        F: Fn(&Lane) -> Result<H, E> + Send + Sync + 'static,
+        H: Handler + 'static,
+        E: Into<BoxError>,
+    {
+        let host = Host::probe();
+        let needs =
+            Needs { shards: self.plan.shards.len(), memory_budget_bytes: self.config.memory_budget_bytes };
+        let checked = preflight(&host, needs);
+        if let Some(problem) = checked.fatal().next() {
+            return Err(Error::Host(problem.to_string()));
+        }
+        for problem in &checked.problems {
+            tracing::warn!("{problem}");
+        }
+        for warning in self.config.warnings() {
+            tracing::warn!("{warning}");
+        }
+        tracing::info!(cores = ?self.plan.shards, control = ?self.plan.control, "{}", self.plan.why);
+        let (requests, received) = sync_channel(REQUESTS_MAX);
+        let ended = Arc::new(Ended::default());
+        let on_ended = {
+            let ended = Arc::clone(&ended);
+            Box::new(move |outcome| ended.set(outcome))
+        };
+        let started_at = Instant::now();
+        let cores: Arc<[usize]> = Arc::from(&self.plan.shards[..]);
+        let control_cpu_ns = Arc::new(AtomicU64::new(0));
+        let control = start(StartSetup {
+            config: self.config,
+            subscription: self.subscription,
+            cores: self.plan.shards,
+            control_core: self.plan.control,
+            stop_at_end: self.stop_at_end,
+            factory: erase_factory(factory),
+            requests: received,
+            on_ended,
+            control_cpu_ns: Arc::clone(&control_cpu_ns),
+            seed: fastrand::u64(..),
+        })?;
+        let handle = Handle::new(requests, control, ended, cores, control_cpu_ns, started_at);
+        Ok(Engine { handle })
+    }
+}
+
+/// A running engine.
+///
+/// Dropping it without [`wait`](Engine::wait) or [`shutdown`](Handle::shutdown) stops it without waiting: partitions
+/// are closed and what is done is committed, but nobody learns of the outcome.
+#[derive(Debug)]
+pub struct Engine {
+    handle: Handle,
+}
+
+impl Engine {
+    /// Begins an engine.
+    ///
+    /// ```no_run
+    /// # use millstream::{Batch, Context, Engine, Handler, Outcome};
+    /// # struct Print;
+    /// # impl Handler for Print {
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> { Ok(Outcome::Done) }
+    /// # }
+    /// let engine = Engine::builder()
+    ///     .property("bootstrap.servers", "localhost:9092")
+    ///     .group("risk-checks")
+    ///     .topics(["orders"])
+    ///     .build()?
+    ///     .start(|_lane| Ok::<_, std::convert::Infallible>(Print))?;
+    /// engine.wait_for_signal(std::time::Duration::from_secs(20))?;
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
+    /// What other threads use to watch and steer the engine.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until the engine has ended by itself: a handler returned [`Outcome::Stop`](crate::Outcome::Stop), every
+    /// partition was read to its end if that was asked for, or something failed for good.
+    ///
+    /// # Errors
+    /// What made it end.
+    pub fn wait(self) -> Result<Report, Error> {
+        self.handle.wait_ended()
+    }
+
+    /// Waits for SIGINT or SIGTERM, then stops in order: no more fetches, handlers finish the batch in hand, what is
+    /// done is committed, the group is left (a static member stays in it). A second signal ends the process at once.
+    /// Returns as well when the engine ends by itself.
+    ///
+    /// # Errors
+    /// [`Error::Abandoned`] when partitions were not finished within `grace`; otherwise what made the engine end.
+    pub fn wait_for_signal(self, grace: Duration) -> Result<Report, Error> {
+        let (signals, waker) = signals::Signals::install()
+            .map_err(|source| Error::Io { what: "signal handlers cannot be installed".to_owned(), source })?;
+        self.handle.on_ended(move || waker.wake());
+        signals.wait();
+        self.handle.shutdown(grace)
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.handle.begin_shutdown(Duration::ZERO);
+    }
+}
+
+/// Chooses the cores: as many shards as cores, quota and memory allow.
+fn plan(config: &Config) -> Result<CorePlan, Error> {
+    let host = Host::probe();
+    let mut plan = plan_cores(&config.cores, &host).map_err(|error| Error::Host(error.to_string()))?;
+    if config.cores == CoresSetting::Auto {
+        plan.limit_shards(config.most_shards(), "memory.budget.bytes carries no more");
+    }
+    config.shard_memory(plan.shards.len())?;
+    Ok(plan)
+}
