@@ -122,8 +122,10 @@ impl Notice {
     /// Writes it to the log, at the level that it deserves.
     pub(super) fn log(&self) {
         match self {
-            Self::EndReached { .. } | Self::Committed { .. } => tracing::debug!("{self}"),
-            Self::Opened { .. } | Self::Revoked { .. } | Self::Assigned { .. } => tracing::info!("{self}"),
+            Self::EndReached { .. } | Self::Committed { .. } | Self::Opened { .. } | Self::Revoked { .. } => {
+                tracing::debug!("{self}");
+            }
+            Self::Assigned { .. } => tracing::info!("{self}"),
             Self::LaneFailed { .. } => tracing::error!("{self}"),
             _ => tracing::warn!("{self}"),
         }

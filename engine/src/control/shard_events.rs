@@ -21,8 +21,11 @@ impl Control {
             }
             Event::OutOfRange { lane, offset, .. } => self.on_out_of_range(lane, offset, now),
             Event::Failed { lane, error } => {
-                if let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Open) {
-                    known.phase = Phase::Failed;
+                // A lane that is being closed may fail over its last batch, and that is an end with an error, too.
+                if let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.is_on_shard()) {
+                    if known.phase == Phase::Open {
+                        known.phase = Phase::Failed;
+                    }
                     self.lane_failed(error, now);
                 }
             }

@@ -228,12 +228,25 @@ impl Brokers {
 
     /// The brokers of the cluster, so that anybody can be any of them; the servers asked first stay the last resort.
     pub(super) fn set_known<'a>(&mut self, brokers: impl Iterator<Item = &'a BrokerAddress>, now: Instant) {
-        let mut targets: Vec<Endpoint> = brokers.map(BrokerAddress::endpoint).collect();
+        let brokers: Vec<&BrokerAddress> = brokers.collect();
+        self.close_unknown_leaders(&brokers);
+        let mut targets: Vec<Endpoint> = brokers.iter().map(|broker| broker.endpoint()).collect();
         targets.extend(self.bootstrap.iter().cloned());
         let mut seen = std::collections::BTreeSet::new();
         targets.retain(|target| seen.insert(target.clone()));
         if let Some(any) = self.channels.get_mut(&ChannelKey::Any) {
             any.set_targets(targets, now, &mut self.shared);
+        }
+    }
+
+    fn close_unknown_leaders(&mut self, brokers: &[&BrokerAddress]) {
+        let is_unknown = |key: &ChannelKey| match key {
+            ChannelKey::Leader(id) => !brokers.iter().any(|broker| broker.id == *id),
+            ChannelKey::Any | ChannelKey::Group | ChannelKey::Offsets => false,
+        };
+        let unknown: Vec<ChannelKey> = self.channels.keys().copied().filter(is_unknown).collect();
+        for key in unknown {
+            self.close(key, "the broker is not in the cluster any more");
         }
     }
 

@@ -7,7 +7,7 @@ use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
 use super::world::World;
 use crate::control::{AssignedTopic, Notice, Request, Subscription};
-use crate::error::Error;
+use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::link::{CloseReason, Command, Event, LaneId, Mark};
 use crate::position::StartPosition;
 use crate::reply::{Reply, reply};
@@ -436,4 +436,19 @@ fn commits_and_heartbeats_survive_errors_that_last() {
         let committed = world.cluster.committed_offset("g", "t", 0).map(|committed| committed.offset);
         assert_eq!(committed, Some(50), "{api:?} {effect:?}");
     }
+}
+
+#[test]
+fn a_handler_that_fails_over_its_last_batch_makes_the_stop_an_error() {
+    let mut world = started(&[]);
+    world.members[0].closes = false;
+    let lane = world.members[0].lane("t", 2);
+    shutdown(&mut world, 0, 20 * SECOND);
+    world.settle();
+    let error = LaneError::new("t".into(), 2, 17, LaneErrorCause::Panic("boom".to_owned()));
+    world.event(0, 0, Event::Failed { lane, error });
+    let (lanes, now): (Vec<_>, _) = (world.members[0].open.keys().copied().collect(), world.now);
+    lanes.into_iter().for_each(|lane| world.members[0].close(lane, now));
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+    assert!(matches!(&world.members[0].ended, Some(Err(Error::Lane(error))) if error.offset() == 17));
 }
