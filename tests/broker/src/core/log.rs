@@ -279,13 +279,17 @@ impl Log {
         self.producers.clear();
     }
 
-    /// The largest epoch at or below `epoch` and the offset where it ended; `None` when no such epoch is known.
+    /// The largest epoch at or below `epoch` and the offset where it ended; an epoch from before the log began ends
+    /// where the log begins. `None` for an epoch past `current`, the leader's.
     pub(crate) fn end_offset_for_epoch(&self, epoch: i32, current: i32) -> Option<(i32, i64)> {
+        if epoch > current {
+            return None;
+        }
         if epoch == current {
             return Some((epoch, self.end_offset));
         }
         let after = self.epochs.partition_point(|start| start.epoch <= epoch);
-        let found = after.checked_sub(1).map(|index| self.epochs[index].epoch)?;
+        let found = after.checked_sub(1).map_or(epoch, |index| self.epochs[index].epoch);
         let end = self.epochs.get(after).map_or(self.end_offset, |next| next.start_offset);
         Some((found, end))
     }

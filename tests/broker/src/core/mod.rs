@@ -17,9 +17,13 @@ mod group;
 mod leader_epochs;
 mod list_offsets;
 mod log;
+#[cfg(test)]
+mod log_tests;
 mod metadata;
 mod partitions;
 mod produce;
+#[cfg(test)]
+mod produce_tests;
 mod producer;
 mod request;
 mod response;
