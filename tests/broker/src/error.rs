@@ -51,43 +51,20 @@ pub enum Error {
     Io(#[from] std::io::Error),
 }
 
-/// Why bytes are not a record batch that this broker stores.
+/// Why bytes are not record batches that this broker stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum BatchError {
-    /// The bytes end before the batch does.
-    #[error("the batch needs {needed} bytes and {found} are there")]
+    /// The bytes end before the last batch does.
+    #[error("the last batch is cut: {found} bytes of it are there{}", .needed.map_or(String::new(), |n| format!(", it needs {n}")))]
     Truncated {
-        /// Bytes that the batch should have.
-        needed: usize,
+        /// Bytes that the batch should have, where its length is there to tell.
+        needed: Option<usize>,
         /// Bytes that are there.
         found: usize,
     },
-    /// Not a record batch of magic 2.
-    #[error("magic {found}; only record batches of magic 2 are stored")]
-    Magic {
-        /// The magic byte found.
-        found: i8,
-    },
-    /// The length field is smaller than a batch's header.
-    #[error("length field {found} is smaller than a batch header")]
-    Length {
-        /// The length field.
-        found: i32,
-    },
-    /// The last offset delta is negative.
-    #[error("last offset delta {found} is negative")]
-    LastOffsetDelta {
-        /// The field found.
-        found: i32,
-    },
-    /// The checksum does not match.
-    #[error("CRC-32C is {computed:#010x} and the batch says {stored:#010x}")]
-    Crc {
-        /// The checksum in the batch.
-        stored: u32,
-        /// The checksum of its bytes.
-        computed: u32,
-    },
+    /// The batch is of another format, malformed or corrupt.
+    #[error(transparent)]
+    Unreadable(#[from] millstream_protocol::record::BatchError),
     /// There was no batch at all.
     #[error("no batch in the bytes")]
     Empty,

@@ -1,13 +1,12 @@
 //! ListOffsets: where logs start and end, and which offset a time stands for.
 
-use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::list_offsets_request::ListOffsetsPartition;
 use kafka_protocol::messages::list_offsets_response::{
     ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
 };
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
-use kafka_protocol::records::RecordBatchDecoder;
+use millstream_protocol::record::{Decompressor, RecordBatch};
 
 use super::cluster::Cluster;
 use super::fetch::READ_COMMITTED;
@@ -21,6 +20,9 @@ const MAX_TIMESTAMP: i64 = -3;
 const EARLIEST_LOCAL: i64 = -4;
 /// Latest offset in tiered storage: there is none.
 const LATEST_TIERED: i64 = -5;
+
+/// Largest batch that is decompressed to look for a timestamp.
+const MAX_DECOMPRESSED_BYTES: usize = 64 * 1024 * 1024;
 
 /// An answer without offset: nothing is as late as the timestamp asked for.
 const NOT_FOUND: Found = Found { timestamp: -1, offset: -1 };
@@ -89,20 +91,32 @@ impl Cluster {
 
 fn offset_of_max_timestamp(log: &Log) -> Found {
     let Some((batch, base_offset, timestamp)) = log.batch_of_max_timestamp() else { return NOT_FOUND };
-    first_record_from(batch, timestamp).unwrap_or(Found { timestamp, offset: base_offset })
+    first_record_from(&batch, timestamp).unwrap_or(Found { timestamp, offset: base_offset })
 }
 
 fn offset_at_timestamp(log: &Log, timestamp: i64) -> Found {
     let Some((batch, base_offset, max_timestamp)) = log.batch_at_timestamp(timestamp) else {
         return NOT_FOUND;
     };
-    first_record_from(batch, timestamp).unwrap_or(Found { timestamp: max_timestamp, offset: base_offset })
+    first_record_from(&batch, timestamp).unwrap_or(Found { timestamp: max_timestamp, offset: base_offset })
 }
 
-/// The first record at or after `timestamp`. Compressed batches are not opened: their first offset stands for them,
-/// which is at most one batch too early.
-fn first_record_from(mut batch: Bytes, timestamp: i64) -> Option<Found> {
-    let records = RecordBatchDecoder::decode(&mut batch).ok()?.records;
-    let record = records.into_iter().find(|record| record.timestamp >= timestamp)?;
+/// The first record at or after `timestamp`; `None` when the batch cannot be opened, and then its first offset has to
+/// stand for it, which is too early by less than a batch.
+fn first_record_from(batch: &[u8], timestamp: i64) -> Option<Found> {
+    let batch = RecordBatch::parse(batch).ok()??;
+    let mut decompressed = Vec::new();
+    let records = match batch.records() {
+        Some(records) => records,
+        None => {
+            let hint = Decompressor::size_hint(batch.codec(), batch.payload());
+            decompressed.resize(hint.unwrap_or(MAX_DECOMPRESSED_BYTES).min(MAX_DECOMPRESSED_BYTES), 0);
+            let size =
+                Decompressor::new().decompress(batch.codec(), batch.payload(), &mut decompressed).ok()?;
+            batch.records_in(&decompressed[..size])
+        }
+    };
+    let mut readable = records.iter().map_while(Result::ok);
+    let record = readable.find(|record| record.timestamp >= timestamp)?;
     Some(Found { timestamp: record.timestamp, offset: record.offset })
 }

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use super::batch::{self, BatchHeader};
+use millstream_protocol::record::restamp;
+
+use super::batch::read_headers;
 use super::producer::ProducerState;
 use crate::error::BatchError;
 
@@ -108,7 +110,8 @@ impl Log {
         let mut batches = Vec::with_capacity(headers.len());
         let mut position = 0;
         for header in &headers {
-            batch::assign(&mut owned[position..], self.end_offset, leader_epoch);
+            let stamped = restamp(&mut owned[position..], self.end_offset, leader_epoch);
+            debug_assert!(stamped, "a batch that was read has a header");
             let last_offset = self.end_offset + header.offset_count() - 1;
             batches.push(BatchEntry {
                 base_offset: self.end_offset,
@@ -117,13 +120,11 @@ impl Log {
                 position,
                 size: header.size,
             });
-            if header.is_transactional() && !header.is_control() {
+            if header.is_transactional && !header.is_control {
                 self.open_transactions.entry(header.producer_id).or_insert(self.end_offset);
             }
             self.end_offset = last_offset + 1;
-            if header.is_control()
-                && let Some(committed) = batch::transaction_marker(&owned[position..position + header.size])
-            {
+            if let Some(committed) = header.commits {
                 self.end_transaction(header.producer_id, committed);
             }
             position += header.size;
@@ -329,22 +330,6 @@ impl Log {
             first.start_offset = first.start_offset.max(start);
         }
     }
-}
-
-/// Splits `bytes` into batches.
-pub(crate) fn read_headers(bytes: &[u8], verify_crc: bool) -> Result<Vec<BatchHeader>, (usize, BatchError)> {
-    let mut headers = Vec::new();
-    let mut rest = bytes;
-    while !rest.is_empty() {
-        let index = headers.len();
-        let header = BatchHeader::read(rest).map_err(|error| (index, error))?;
-        if verify_crc {
-            batch::check_crc(&rest[..header.size]).map_err(|error| (index, error))?;
-        }
-        rest = &rest[header.size..];
-        headers.push(header);
-    }
-    if headers.is_empty() { Err((0, BatchError::Empty)) } else { Ok(headers) }
 }
 
 fn slice_of(chunk: &Chunk, batch: &BatchEntry) -> Bytes {

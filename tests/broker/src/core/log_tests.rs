@@ -1,5 +1,7 @@
 //! What a log keeps, forgets and tells.
 
+use millstream_protocol::record::RecordBatch;
+
 use super::log::Log;
 use super::testing::{batch_from_producer, batch_of};
 
@@ -18,10 +20,9 @@ fn offsets_are_assigned_and_the_checksum_stays_good() {
     let log = log();
     assert_eq!((log.log_start_offset(), log.high_watermark()), (0, 20));
     let batch = &log.read(10, 20, usize::MAX, true)[0];
-    let header = super::batch::BatchHeader::read(batch).expect("a whole batch");
-    assert_eq!(header.base_offset, 10);
-    assert_eq!(super::batch::check_crc(&batch[..header.size]), Ok(()));
-    assert_eq!(batch[12..16], 3i32.to_be_bytes(), "the leader epoch");
+    let batch = RecordBatch::parse(batch).expect("a good header").expect("a whole batch");
+    assert_eq!((batch.base_offset(), batch.partition_leader_epoch()), (10, 3));
+    assert_eq!(batch.verify_crc(), Ok(()));
 }
 
 #[test]
@@ -95,7 +96,8 @@ fn an_abort_marker_lists_its_transaction_and_frees_the_last_stable_offset() {
     log.append(batch_from_producer(&[b"a"], 1, 0, 0, true), 0, true).expect("a good batch");
     log.append(batch_from_producer(&[b"b"], 2, 0, 0, true), 0, true).expect("a good batch");
     assert_eq!(log.last_stable_offset(), 0);
-    let marker = |producer, committed| super::batch::control_batch(producer, 0, committed, 5);
+    let marker =
+        |producer, committed| super::batch::control_batch(producer, 0, committed, 5).expect("a marker");
     log.append(marker(1, false), 0, true).expect("a good marker");
     assert_eq!(log.last_stable_offset(), 1, "the other one is open");
     log.append(marker(2, true), 0, true).expect("a good marker");

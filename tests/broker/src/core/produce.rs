@@ -7,8 +7,8 @@ use kafka_protocol::messages::produce_response::{
 };
 use kafka_protocol::messages::{BrokerId, ProduceRequest, ProduceResponse, ResponseKind};
 
+use super::batch::read_headers;
 use super::cluster::{Answer, Cluster};
-use super::log::read_headers;
 use super::producer::Verdict;
 use super::request::Request;
 
@@ -66,10 +66,10 @@ impl Cluster {
         })?;
         // Kafka takes one batch per partition and request; only then is a sequence check per request enough.
         let [header] = &headers[..] else { return Err(ResponseError::InvalidRecord) };
-        if header.is_control() || header.record_count != header.last_offset_delta + 1 {
+        if header.is_control || i64::from(header.record_count) != header.offset_count() {
             return Err(ResponseError::InvalidRecord);
         }
-        if header.is_transactional()
+        if header.is_transactional
             && !transactional_id.is_some_and(|id| self.transactions.covers(id, topic, partition))
         {
             return Err(ResponseError::InvalidTxnState);

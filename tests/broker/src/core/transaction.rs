@@ -218,6 +218,7 @@ impl Cluster {
             found.log.producers.entry(producer.id).or_default().fence(producer.epoch);
             let timestamp = found.log.last_timestamp();
             let marker = batch::control_batch(producer.id, producer.epoch, committed, timestamp);
+            let marker = marker.expect("one small record at offset 0 always makes a batch");
             if let Err(error) = self.store(&topic, partition, marker, now) {
                 tracing::error!(%error, "a transaction marker could not be written");
             }
