@@ -5,6 +5,8 @@ mod batch;
 mod cluster;
 mod connection;
 mod control;
+#[cfg(test)]
+mod control_tests;
 mod counters;
 mod describe;
 mod dispatch;

@@ -89,11 +89,15 @@ impl Drop for TestBroker {
             // Wakes the acceptor, which then sees that the broker stops; if it is gone already, so much the better.
             drop(TcpStream::connect(address));
         }
-        for thread in self.threads.drain(..).chain(self.shared.take_connection_threads()) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the test broker panicked");
-            }
-        }
+        // Acceptors end first: until then they may add threads of connections.
+        self.threads.drain(..).for_each(join);
+        self.shared.take_connection_threads().into_iter().for_each(join);
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    if thread.join().is_err() {
+        tracing::error!("a thread of the test broker panicked");
     }
 }
 

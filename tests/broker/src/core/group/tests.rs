@@ -295,3 +295,28 @@ fn a_moved_coordinator_sends_members_away_and_keeps_the_group() {
     let moved = bench.connect(2);
     assert_eq!(heartbeat(&mut bench, moved, &id, 1), 0);
 }
+
+#[test]
+fn a_rebalance_ends_the_wait_for_an_assignment() {
+    let delay = Duration::from_secs(3);
+    let mut bench = Bench::with_topic(Config { initial_rebalance_delay: delay, ..Config::default() }, 1);
+    let connections = [bench.connect(1), bench.connect(1)];
+    let ids = connections.map(|connection| {
+        let id = member_id(&mut bench, connection);
+        bench.call(connection, JOIN, join(&id, &["range"]));
+        id
+    });
+    bench.now += delay;
+    assert_eq!(bench.all(ApiKey::JoinGroup, JOIN).len(), 2);
+    let leader = bench.cluster.group("g").and_then(|group| group.leader).expect("a leader");
+    assert_eq!(leader, ids[0], "the first to join");
+    assert!(matches!(bench.call(connections[1], SYNC, sync(&ids[1], 1, &[])), Seen::Nothing));
+    let other = bench.connect(1);
+    let request = LeaveGroupRequest::default()
+        .with_group_id(group())
+        .with_members(vec![MemberIdentity::default().with_member_id(text(&leader))]);
+    let bytes = crate::core::testing::encode(ApiKey::LeaveGroup, 5, &request.into());
+    bench.cluster.handle_request(other, bytes, bench.now);
+    let response = synced(bench.look(connections[1], ApiKey::SyncGroup, SYNC));
+    assert_eq!(response.error_code, ResponseError::RebalanceInProgress.code());
+}
