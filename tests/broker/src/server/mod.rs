@@ -25,6 +25,20 @@ use shared::Shared;
 pub const MAX_CONNECTIONS: usize = 4_096;
 
 /// A running test cluster. Dropping it closes all connections and ends its threads.
+///
+/// ```
+/// use millstream_testbroker::{ApiKey, Config, Fault, ResponseError, TestBroker};
+///
+/// # fn main() -> Result<(), millstream_testbroker::Error> {
+/// let broker = TestBroker::start(Config { brokers: vec![1, 2], ..Config::default() })?;
+/// let handle = broker.handle();
+/// handle.create_topic("orders", 4)?;
+/// handle.inject(Fault::error(ApiKey::Fetch, ResponseError::NotLeaderOrFollower).for_partition("orders", 3));
+/// // Point a client at broker.bootstrap(), then look at handle.counters().
+/// assert_eq!(handle.counters().requests(ApiKey::Fetch), 0);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct TestBroker {
     shared: Arc<Shared>,
