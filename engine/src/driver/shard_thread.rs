@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::channels::ShardEnd;
 use super::cpu_time::thread_cpu_ns;
@@ -33,8 +33,12 @@ impl ShardLoop {
         let clock = HostClock::new();
         let mut completions: Vec<Completion> = Vec::new();
         let mut ops: Vec<IoOp> = Vec::new();
+        let mut has_dispatched = false;
         while !self.shard.is_ended() {
-            self.transport.wait(self.next_wait(&clock, &completions), &mut completions)?;
+            // A dispatch releases memory that a Fetch or a decompression may wait for, so the shard takes a turn
+            // after it before it may sleep.
+            let is_busy = has_dispatched || !completions.is_empty();
+            self.transport.wait(self.next_wait(&clock, is_busy), &mut completions)?;
             let woken_at = clock.now();
             for completion in completions.drain(..) {
                 self.shard.on_completion(completion, woken_at);
@@ -49,7 +53,7 @@ impl ShardLoop {
                 // Requests leave now, not after the handlers.
                 self.transport.wait(Wait::Poll, &mut completions)?;
             }
-            self.dispatch(woken_at + DISPATCH_SLICE, &clock);
+            has_dispatched = self.dispatch(woken_at + DISPATCH_SLICE, &clock);
             self.end.pass_on(&mut self.shard, |event| {
                 if let Event::Stats(stats) = event {
                     stats.counters.cpu_ns = thread_cpu_ns();
@@ -60,15 +64,16 @@ impl ShardLoop {
     }
 
     /// Sleeping is safe only here: everything that others can hand in was looked at after the last wake-up.
-    fn next_wait(&self, clock: &HostClock, completions: &[Completion]) -> Wait {
-        if self.spins || self.shard.has_ready() || self.shard.has_arrivals() || !completions.is_empty() {
+    fn next_wait(&self, clock: &HostClock, is_busy: bool) -> Wait {
+        if self.spins || is_busy || self.shard.has_ready() || self.shard.has_arrivals() {
             return Wait::Poll;
         }
         let now = clock.now();
         Wait::Park(self.shard.deadline().map(|at| at.saturating_duration_since(now)))
     }
 
-    fn dispatch(&mut self, until: std::time::Instant, clock: &HostClock) {
+    /// Calls handlers until there is something else to do; returns whether any was called.
+    fn dispatch(&mut self, until: Instant, clock: &HostClock) -> bool {
         let started = clock.now();
         let mut any = false;
         while self.shard.dispatch(clock) {
@@ -80,6 +85,7 @@ impl ShardLoop {
         if any {
             self.shard.record_loop_lag(clock.now().saturating_duration_since(started));
         }
+        any
     }
 }
 

@@ -85,7 +85,7 @@ pub(crate) struct Walked {
 pub struct Batch<'a> {
     topic: &'a Arc<Topic>,
     partition: i32,
-    from_offset: i64,
+    /// Records below it were handed out before, or lie before where the lane began.
     position: i64,
     segments: &'a [Segment],
     walked: Cell<Walked>,
@@ -93,15 +93,9 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    pub(crate) fn new(
-        topic: &'a Arc<Topic>,
-        partition: i32,
-        from_offset: i64,
-        position: i64,
-        segments: &'a [Segment],
-    ) -> Self {
+    pub(crate) fn new(topic: &'a Arc<Topic>, partition: i32, position: i64, segments: &'a [Segment]) -> Self {
         let walked = Cell::new(Walked { next_offset: position, ..Walked::default() });
-        Self { topic, partition, from_offset, position, segments, walked, poison: RefCell::new(None) }
+        Self { topic, partition, position, segments, walked, poison: RefCell::new(None) }
     }
 
     /// The topic's name.
@@ -193,7 +187,7 @@ impl<'b> Iterator for Records<'b> {
                 Some(Ok(view)) => {
                     self.left -= 1;
                     self.next_offset = view.offset + 1;
-                    if view.offset >= self.batch.from_offset {
+                    if view.offset >= self.batch.position {
                         return Some(Record { view, batch: self.batch, segment: self.segment - 1 });
                     }
                     self.passed += 1;

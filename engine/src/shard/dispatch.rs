@@ -83,9 +83,9 @@ impl Shard {
                     }
                 }
             };
-            let count = open.cursor.remaining().min(records_left);
+            let (count, bytes) = share_of(&open, records_left, bytes_left);
             records_left -= count;
-            bytes_left = bytes_left.saturating_sub(open.wire_bytes);
+            bytes_left = bytes_left.saturating_sub(bytes);
             segments.push(Segment { batch: open, count });
         }
         (stamp, None)
@@ -109,7 +109,7 @@ impl Shard {
         );
 
         let mut state = ContextState { done_below: lane.position, commit: false };
-        let batch = Batch::new(&lane.topic, lane.partition, lane.from_offset, lane.position, segments);
+        let batch = Batch::new(&lane.topic, lane.partition, lane.position, segments);
         self.pulse.begin(lane.id, started);
         let outcome = handler.on_batch(&batch, &mut Context::new(&mut state, lane.id));
         let (walked, poison) = batch.finish();
@@ -129,7 +129,7 @@ impl Shard {
                     self.events.push_back(Event::StopRequested);
                 }
             }
-            Err(cause) => self.on_failed(lane, segments, state.done_below, poison, cause),
+            Err(cause) => self.on_failed(lane, segments, state.done_below, walked, poison, cause),
         }
     }
 
@@ -189,11 +189,13 @@ impl Shard {
         lane: &mut Lane,
         segments: &[Segment],
         done_below: i64,
+        walked: Walked,
         poison: Option<Poison>,
         cause: LaneErrorCause,
     ) {
         let Some(last) = segments.last() else { return };
-        let readable = poison.map_or(last.batch.next_offset, |poison| poison.offset);
+        let handed_out = if last.is_whole() { last.batch.next_offset } else { walked.next_offset };
+        let readable = poison.map_or(handed_out, |poison| poison.offset);
         lane.advance_watermark(done_below.min(readable), last.batch.leader_epoch);
         self.fail(lane, cause);
     }
@@ -244,4 +246,15 @@ impl Shard {
             self.touch(lane);
         }
     }
+}
+
+/// How many records of an opened batch a dispatch with so much left to carry takes, and about how many bytes they are:
+/// records of one batch count as equally long.
+fn share_of(open: &OpenBatch, records_left: u32, bytes_left: usize) -> (u32, usize) {
+    let remaining = open.cursor.remaining();
+    let bytes = open.records.len().saturating_sub(open.cursor.position());
+    let record_bytes = (bytes / remaining.max(1) as usize).max(1);
+    let fitting = u32::try_from(bytes_left.div_ceil(record_bytes)).unwrap_or(u32::MAX).max(1);
+    let count = remaining.min(records_left).min(fitting);
+    (count, count as usize * record_bytes)
 }

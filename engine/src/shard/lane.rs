@@ -94,8 +94,8 @@ pub(crate) struct Lane {
     /// Listed among the shard's lanes with untold progress.
     pub(crate) is_unmarked: bool,
 
-    /// Records below are not for the handler: the position at the opening or after a seek.
-    pub(crate) from_offset: i64,
+    /// The position at the opening or after the last seek.
+    pub(crate) started_at: i64,
     /// Next offset to deliver.
     pub(crate) position: i64,
     /// Everything below is handled; only ever grows within one `seek`.
@@ -140,7 +140,7 @@ impl Lane {
             is_touched: false,
             is_listed: false,
             is_unmarked: false,
-            from_offset: open.start_offset,
+            started_at: open.start_offset,
             position: open.start_offset,
             watermark: open.start_offset,
             watermark_epoch: open.start_epoch,
@@ -191,7 +191,7 @@ impl Lane {
         self.restart_at(offset, leader_epoch);
         self.state = LaneState::Open;
         self.seek = seek;
-        self.from_offset = offset;
+        self.started_at = offset;
         self.position = offset;
         self.watermark = offset;
         self.watermark_epoch = leader_epoch;
@@ -222,7 +222,7 @@ impl Lane {
 
     /// The final progress of this opening, if it made any at all.
     pub(crate) fn final_mark(&self) -> Option<Mark> {
-        (self.watermark > self.from_offset).then_some(Mark {
+        (self.watermark > self.started_at).then_some(Mark {
             lane: self.id,
             next_offset: self.watermark,
             leader_epoch: self.watermark_epoch,

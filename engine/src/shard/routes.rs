@@ -11,9 +11,12 @@ use super::Shard;
 use super::backoff::backoff;
 use super::receive::Received;
 use super::route::RouteKind;
+use crate::error::LaneErrorCause;
 use crate::link::Event;
 use crate::memory::Admission;
-use crate::net::{Completion, ConnId, Connection, ConnectionEvent, ConnectionSettings, Request, Response};
+use crate::net::{
+    Completion, ConnId, Connection, ConnectionError, ConnectionEvent, ConnectionSettings, Request, Response,
+};
 
 /// Tags of the requests that a shard sends.
 pub(crate) const TAG_API_VERSIONS: u32 = 0;
@@ -113,7 +116,12 @@ impl Shard {
                 }
                 ConnectionEvent::SizeKnown { len, .. } => self.supply(index, kind, len, now),
                 ConnectionEvent::Response(response) => self.on_response(index, kind, conn, response, now),
-                ConnectionEvent::Closed(error) => self.on_route_failed(index, kind, &error.to_string(), now),
+                ConnectionEvent::Closed(error) => {
+                    if let ConnectionError::TooLarge { .. } = error {
+                        self.single_out(index, kind, conn, &error.to_string());
+                    }
+                    self.on_route_failed(index, kind, &error.to_string(), now);
+                }
             }
         }
     }
@@ -190,6 +198,25 @@ impl Shard {
             ApiVersionsAnswer::RetryAt(version) => self.send_api_versions(index, kind, version, now),
         }
         Ok(())
+    }
+
+    /// A response is larger than `receive.message.max.bytes`, because the broker sends the first batch whole. Which
+    /// partition's batch that is shows when each is asked for alone; that one fails.
+    fn single_out(&mut self, index: usize, kind: RouteKind, conn: ConnId, reason: &str) {
+        let alone = match (kind, &self.brokers[index].sessionless[..]) {
+            (RouteKind::Sessionless, [(slot, _)]) => Some(*slot),
+            _ => None,
+        };
+        for position in 0..self.brokers[index].lanes.len() {
+            let slot = self.brokers[index].lanes[position];
+            let Some(mut lane) = self.lanes.take(slot) else { continue };
+            if alone == Some(slot) {
+                self.fail(&mut lane, LaneErrorCause::TooLarge(reason.to_owned()));
+            } else if lane.carried == Some(conn) {
+                lane.wants_alone = true;
+            }
+            self.lanes.put_back(lane);
+        }
     }
 
     /// Gives a connection up: what it carried is fetched again, over a new one after a backoff, or from another leader
