@@ -1,5 +1,6 @@
 //! Kafka's consumer protocol without IO.
 
+pub mod backoff;
 pub mod fetch;
 pub mod group;
 pub mod record;

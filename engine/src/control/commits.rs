@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::ErrorCode;
 
-use super::backoff::Backoff;
 use super::brokers::Failure;
 use super::lanes::Lanes;
 use super::notice::Notice;

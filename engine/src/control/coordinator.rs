@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::ErrorCode;
 
-use super::backoff::Backoff;
 use super::brokers::{BrokerAddress, Failure};
 use super::wire::Answer;
 

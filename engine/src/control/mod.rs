@@ -10,7 +10,6 @@
 //! ```
 
 mod assignment;
-mod backoff;
 mod brokers;
 mod commits;
 mod coordinator;
@@ -39,6 +38,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use millstream_protocol::backoff::Backoff;
+
 pub(crate) use brokers::Endpoint;
 pub(crate) use notice::Notice;
 pub(crate) use seam::{AssignedTopic, ControlSetup, LaneInfo, Output, Request, Snapshot, Subscription};
@@ -49,7 +50,6 @@ use crate::error::Error;
 use crate::link::{BrokerEndpoint, Command, Mark};
 use crate::net::{Completion, IoOp};
 use crate::position::StartPosition;
-use backoff::Backoff;
 use brokers::{BrokerEvent, Brokers, ChannelKey, Failure};
 use commits::{CommitRules, Commits};
 use coordinator::{Coordinator, Found};

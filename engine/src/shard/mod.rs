@@ -5,7 +5,6 @@
 //! the answer and queues its batches on their [`lane`]s, [`decode`] opens them, [`dispatch`] hands them to handlers
 //! and moves watermarks.
 
-mod backoff;
 mod broker;
 mod clock;
 mod commands;

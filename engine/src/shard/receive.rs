@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use millstream_protocol::backoff::backoff;
 use millstream_protocol::fetch::request::FetchPartition;
 use millstream_protocol::fetch::response::{FetchResponse, Partition, TopicRef};
 use millstream_protocol::fetch::session::SessionOutcome;
@@ -9,7 +10,6 @@ use millstream_protocol::record::{Delivery, RecordBatch, RecordBatches, Tail};
 use millstream_protocol::request::ErrorCode;
 
 use super::Shard;
-use super::backoff::backoff;
 use super::lane::{Lane, LaneState, PendingBatch};
 use super::route::{Fetching, RouteKind};
 use crate::error::LaneErrorCause;

@@ -3,12 +3,12 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millstream_protocol::backoff::backoff;
 use millstream_protocol::request::{
     ApiKey, ApiVersionsAnswer, FIRST_API_VERSIONS, encode_api_versions, read_api_versions,
 };
 
 use super::Shard;
-use super::backoff::backoff;
 use super::receive::Received;
 use super::route::RouteKind;
 use crate::error::LaneErrorCause;

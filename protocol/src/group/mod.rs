@@ -1,7 +1,6 @@
 //! Consumer groups: membership as a state machine, assignors, and the bytes that members exchange.
 
 pub mod assignor;
-mod backoff;
 pub mod classic;
 pub mod consumer_protocol;
 mod partition;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::{
     ApiVersionsAnswer, FIRST_API_VERSIONS, VersionTable, encode_api_versions, read_api_versions,
 };
 
 use super::resolver::{Endpoint, Lookup};
 use super::{BrokerEvent, ChannelKey, Failure, Shared};
-use crate::control::backoff::Backoff;
 use crate::control::ticket::Ticket;
 use crate::control::wire::Ask;
 use crate::memory::{Admission, Frame, Reservation};

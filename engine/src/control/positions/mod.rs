@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::backoff::Backoff;
+use millstream_protocol::backoff::Backoff;
+
 use super::brokers::Failure;
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, Ask, EpochEndAsk, OffsetAsk, OffsetFetchAnswer};

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
+use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::ErrorCode;
 
-use super::super::backoff::Backoff;
 use super::super::topic_partition::TopicPartition;
 use super::super::wire::{EpochEnd, FetchedOffset, ListedOffset};
 use super::{Finding, Purpose};

@@ -37,8 +37,8 @@ use requests::{Identity, Versions};
 
 use super::TopicPartition;
 use super::assignor::{Assignor, Member, PartitionCounts};
-use super::backoff::Backoff;
 use super::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
+use crate::backoff::Backoff;
 use crate::request::{ErrorCode, Unsupported, VersionTable};
 
 /// A member of a classic group.
@@ -58,6 +58,8 @@ pub struct ClassicGroup {
     assignor: Assignor,
     events: VecDeque<GroupAction>,
     backoff: Backoff,
+    /// For jitter.
+    rng: fastrand::Rng,
     /// Nothing is sent before this.
     not_before: Option<Instant>,
     /// When the membership was last proven: the sending of a good heartbeat, or the answer to a SyncGroup.
@@ -135,7 +137,8 @@ impl ClassicGroup {
             leading: None,
             assignor: config.assignors[0],
             events: VecDeque::new(),
-            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max, config.seed),
+            backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
+            rng: fastrand::Rng::with_seed(config.seed),
             not_before: None,
             proven_at: None,
             next_heartbeat: None,
@@ -470,7 +473,7 @@ impl ClassicGroup {
     }
 
     fn delay(&mut self, now: Instant) {
-        self.not_before = Some(now + self.backoff.next_delay());
+        self.not_before = Some(now + self.backoff.failed(&mut self.rng));
     }
 
     /// Whether the coordinator expects heartbeats, and nothing that waits at the coordinator stands in for them.

@@ -1,16 +1,24 @@
-//! How long to wait before the next try: exponential, with jitter, within limits.
+//! How long to wait before the next try, by Kafka's rule (KIP-580): the wait doubles with each failure in a row up to a
+//! maximum, and is spread so that those who failed together do not come back together.
 
 use std::time::Duration;
 
-/// The wait is spread over this part of itself to both sides, so that members that failed together do not come back
-/// together.
+/// The wait is spread by this part of itself to both sides.
 const JITTER: f64 = 0.2;
 /// Doublings beyond which the wait is at any sensible maximum; keeps the arithmetic small.
 const MAX_DOUBLINGS: u32 = 20;
 
-/// A retry schedule: `initial`, doubled with each failure up to `max`, ± 20 %.
+/// The wait that follows so many failures in a row (at least one): `initial`, doubled with each further failure up to
+/// `max`, give or take a fifth.
+pub fn backoff(initial: Duration, max: Duration, failures: u32, rng: &mut fastrand::Rng) -> Duration {
+    let doublings = failures.saturating_sub(1).min(MAX_DOUBLINGS);
+    let wait = initial.saturating_mul(1 << doublings).min(max.max(initial));
+    wait.mul_f64(1.0 - JITTER + 2.0 * JITTER * rng.f64())
+}
+
+/// A retry schedule that counts its failures.
 #[derive(Clone, Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     initial: Duration,
     max: Duration,
     failures: u32,
@@ -18,20 +26,18 @@ pub(super) struct Backoff {
 
 impl Backoff {
     /// Nothing failed yet.
-    pub(super) fn new(initial: Duration, max: Duration) -> Self {
-        Self { initial, max: max.max(initial), failures: 0 }
+    pub fn new(initial: Duration, max: Duration) -> Self {
+        Self { initial, max, failures: 0 }
     }
 
     /// Counts a failure and says how long to wait before the next try.
-    pub(super) fn failed(&mut self, rng: &mut fastrand::Rng) -> Duration {
-        let doubled = self.initial.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
+    pub fn failed(&mut self, rng: &mut fastrand::Rng) -> Duration {
         self.failures = self.failures.saturating_add(1);
-        let spread = 1.0 - JITTER + 2.0 * JITTER * rng.f64();
-        doubled.min(self.max).mul_f64(spread)
+        backoff(self.initial, self.max, self.failures, rng)
     }
 
     /// A try succeeded.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.failures = 0;
     }
 }
@@ -56,10 +62,11 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_failures_do_not_overflow() {
+    fn more_failures_than_can_be_counted_overflow_nothing() {
         let mut rng = fastrand::Rng::with_seed(1);
-        let mut backoff = Backoff::new(Duration::from_secs(3600), Duration::MAX / 2);
-        for _ in 0..1000 {
+        let mut backoff = Backoff::new(Duration::from_secs(3600), Duration::from_secs(7200));
+        backoff.failures = u32::MAX - 1;
+        for _ in 0..3 {
             assert!(backoff.failed(&mut rng) > Duration::ZERO);
         }
     }
