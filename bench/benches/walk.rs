@@ -1,9 +1,9 @@
 //! How fast records of 100 B are read out of received batches: the walk, the CRC, and both.
 //!
-//! What is wrong with it: one thread reads the same bytes again and again, so a frame of 1 MiB comes out of the core's own
-//! cache and even one of 16 MiB may come out of a shared one, while a frame fresh from the kernel does not. Each record's
-//! offset, timestamp, key length and first byte of the value are touched, as a light handler would; nothing else is.
-//! The branches of one record size are all predicted; mixed sizes cost more, as `walk_mixed` shows.
+//! What is wrong with it: one thread reads the same bytes again and again, so a frame of 1 MiB comes out of the core's
+//! own cache and even one of 16 MiB may come out of a shared one, while a frame fresh from the kernel does not. Each
+//! record's offset, timestamp, key length and first byte of the value are touched, as a light handler would; nothing
+//! else is. The branches of one record size are all predicted; mixed sizes cost more, as `walk_mixed` shows.
 
 use std::hint::black_box;
 

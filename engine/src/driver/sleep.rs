@@ -5,9 +5,9 @@
 //! [`ASLEEP`] must the waker also ring its bell (an eventfd). The sleeper swaps in [`AWAKE`], taking the token, and
 //! *then* looks at its queues.
 //!
-//! Why none is lost: all changes of the word are atomic swaps, so they have one order. If a waker's swap comes before the
-//! sleeper's taking of the token, the sleeper sees the work, published before, in the queues it looks at next. If it
-//! comes after, the word stays `WOKEN` until the next attempt to sleep, which then fails, or it finds the sleeper
+//! Why none is lost: all changes of the word are atomic swaps, so they have one order. If a waker's swap comes before
+//! the sleeper's taking of the token, the sleeper sees the work, published before, in the queues it looks at next. If
+//! it comes after, the word stays `WOKEN` until the next attempt to sleep, which then fails, or it finds the sleeper
 //! `ASLEEP` and rings. A waker must swap even when the word is `WOKEN` already: merely reading it would not order its
 //! work before the sleeper's look.
 

@@ -92,7 +92,8 @@ impl Handle {
         self.ask(Request::Commit)?
     }
 
-    /// Stops the engine in order and waits until it has ended, see [`Engine::wait_for_signal`](crate::Engine::wait_for_signal).
+    /// Stops the engine in order and waits until it has ended, see
+    /// [`Engine::wait_for_signal`](crate::Engine::wait_for_signal).
     ///
     /// # Errors
     /// [`Error::Abandoned`] when partitions were not finished within `grace`.

@@ -126,7 +126,9 @@ impl Engine {
     /// # struct Print;
     /// # impl Handler for Print {
     /// #     type Error = std::convert::Infallible;
-    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> { Ok(Outcome::Done) }
+    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    /// #         Ok(Outcome::Done)
+    /// #     }
     /// # }
     /// let engine = Engine::builder()
     ///     .property("bootstrap.servers", "localhost:9092")

@@ -303,7 +303,8 @@ impl<'b> Record<'b> {
     }
 
     /// An owned handle without a copy, for any thread. It keeps the frame that the record lies in (often megabytes)
-    /// out of the shard's memory until it is dropped, so hold it for a short time, or [`detach`](OwnedRecord::detach) it.
+    /// out of the shard's memory until it is dropped, so hold it for a short time, or
+    /// [`detach`](OwnedRecord::detach) it.
     pub fn retain(&self) -> OwnedRecord {
         let segment = &self.batch.segments[self.segment];
         OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, &segment.batch.frame)

@@ -258,8 +258,8 @@ impl RecordBatchBuilder {
     }
 }
 
-/// Gives an encoded batch another base offset and leader epoch, as a broker does when it appends it. Neither is covered by
-/// the CRC. Answers whether `batch` was long enough to be one.
+/// Gives an encoded batch another base offset and leader epoch, as a broker does when it appends it. Neither is covered
+/// by the CRC. Answers whether `batch` was long enough to be one.
 pub fn restamp(batch: &mut [u8], base_offset: i64, partition_leader_epoch: i32) -> bool {
     let Some(header) = batch.first_chunk_mut::<BATCH_HEADER_BYTES>() else { return false };
     header[..8].copy_from_slice(&base_offset.to_be_bytes());

@@ -5,14 +5,16 @@
 //! what a broker's error asks of a client.
 //!
 //! ```
-//! use millstream_protocol::request::{ApiVersionsAnswer, encode_api_versions, read_api_versions, FIRST_API_VERSIONS};
+//! use millstream_protocol::request::{
+//!     ApiKey, ApiVersionsAnswer, FIRST_API_VERSIONS, encode_api_versions, read_api_versions,
+//! };
 //!
 //! let mut frame = Vec::new();
 //! encode_api_versions(FIRST_API_VERSIONS, 1, "my-client", &mut frame)?;
 //! // ... send it; `answer` is what came back, without its four bytes of length ...
 //! # let answer = bytes::Bytes::from_static(&[0, 0, 0, 1, 0, 0, 2, 0, 1, 0, 4, 0, 18, 0, 0, 0, 0, 0, 0]);
 //! match read_api_versions(FIRST_API_VERSIONS, &answer)? {
-//!     ApiVersionsAnswer::Table(table) => assert_eq!(table.negotiate(millstream_protocol::request::ApiKey::Fetch)?, 18),
+//!     ApiVersionsAnswer::Table(table) => assert_eq!(table.negotiate(ApiKey::Fetch)?, 18),
 //!     ApiVersionsAnswer::RetryAt(version) => { /* ask again at that version */ }
 //! }
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -39,7 +39,8 @@ impl Spec {
         self
     }
 
-    /// Confines the brokers to these cores (a list as `taskset -c` takes it), so that they do not disturb a measurement.
+    /// Confines the brokers to these cores (a list as `taskset -c` takes it), so that they do not disturb a
+    /// measurement.
     pub fn cores(mut self, cores: &str) -> Self {
         self.cores = Some(cores.to_owned());
         self

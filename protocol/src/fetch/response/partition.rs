@@ -110,7 +110,8 @@ impl Iterator for AbortedTransactions<'_> {
     }
 }
 
-/// Where a list of aborted transactions lies in its frame. It borrows nothing, so it can be kept with the frame's handle.
+/// Where a list of aborted transactions lies in its frame. It borrows nothing, so it can be kept with the frame's
+/// handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AbortedTransactionsLocation {
     position: usize,

@@ -124,8 +124,8 @@ impl Decompressor {
         Self::default()
     }
 
-    /// The decompressed size as far as the format says it without decompressing. It is the payload's own claim: check it
-    /// against a limit before trusting it with memory.
+    /// The decompressed size as far as the format says it without decompressing. It is the payload's own claim: check
+    /// it against a limit before trusting it with memory.
     pub fn size_hint(codec: Codec, payload: &[u8]) -> Option<usize> {
         match codec {
             Codec::None => Some(payload.len()),

@@ -1,3 +1,5 @@
+//! Each codec against what it wrote, against what others write, and against damage.
+
 use std::io::Write;
 
 use lz4_flex::frame::{BlockMode, BlockSize, FrameEncoder, FrameInfo};
@@ -210,7 +212,10 @@ fn a_decompressor_goes_on_after_an_error() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_answered_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), room in 0usize..2_000) {
+    fn any_bytes_are_answered_without_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..300),
+        room in 0usize..2_000,
+    ) {
         for codec in Codec::ALL {
             let _ = Decompressor::size_hint(codec, &bytes);
             let _ = decompressed(codec, &bytes, room);
@@ -218,7 +223,11 @@ proptest! {
     }
 
     #[test]
-    fn any_byte_changed_in_a_payload_is_answered_without_panic(at in 0usize..10_000, flip in 1u8.., room in 0usize..8_000) {
+    fn any_byte_changed_in_a_payload_is_answered_without_panic(
+        at in 0usize..10_000,
+        flip in 1u8..,
+        room in 0usize..8_000,
+    ) {
         let content = content(4_000);
         for codec in COMPRESSING {
             let mut payload = compressed(codec, &content);

@@ -1,4 +1,5 @@
-//! Zstandard frames, decompressed in one call: the output is the window, so a frame's claimed window size costs nothing.
+//! Zstandard frames, decompressed in one call: the output is the window, so a frame's claimed window size costs
+//! nothing.
 
 use zstd::zstd_safe::{
     DCtx, get_error_name, get_frame_content_size, is_error_kind, zstd_sys::ZSTD_ErrorCode,
