@@ -51,8 +51,10 @@ impl ControlLoop {
         let mut completions: Vec<Completion> = Vec::new();
         let mut ops: Vec<IoOp> = Vec::new();
         let mut check_at = Instant::now() + check_interval;
+        // The first round begins the work: nothing would wake a sleeper.
+        let mut wait = Wait::Poll;
         loop {
-            self.transport.wait(self.next_wait(check_at), &mut completions)?;
+            self.transport.wait(wait, &mut completions)?;
             let now = Instant::now();
             for completion in completions.drain(..) {
                 self.control.on_completion(completion, now);
@@ -75,6 +77,7 @@ impl ControlLoop {
             }
             self.control.take_ops(&mut ops);
             ops.drain(..).for_each(|op| self.transport.submit(op));
+            wait = self.next_wait(check_at);
         }
     }
 
