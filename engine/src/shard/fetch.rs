@@ -128,16 +128,20 @@ impl Shard {
             .map(|fetching| fetching.sent_at + DUE_ANSWER_PATIENCE);
         let is_parked = broker.session_route.fetching.is_some() && due_at.is_none_or(|at| at <= now);
         broker.look_again_at = due_at.filter(|at| *at > now);
-        let Some(slots) = self.sessionless_slots(index, is_parked, now) else { return };
-        if !self.open_route(index, RouteKind::Sessionless, now) {
-            return;
+        let mut slots = std::mem::take(&mut self.sessionless_slots);
+        self.choose_sessionless(index, is_parked, now, &mut slots);
+        if !slots.is_empty()
+            && self.open_route(index, RouteKind::Sessionless, now)
+            && let Some((reservation, max_bytes)) = self.reserve(slots.len(), now)
+        {
+            self.send_sessionless(index, &slots, reservation, max_bytes, now);
         }
-        let Some((reservation, max_bytes)) = self.reserve(slots.len(), now) else { return };
-        self.send_sessionless(index, slots, reservation, max_bytes, now);
+        slots.clear();
+        self.sessionless_slots = slots;
     }
 
     /// Which lanes a sessionless Fetch should carry: one that must be alone, or all that wait beside a parked Fetch.
-    fn sessionless_slots(&mut self, index: usize, is_parked: bool, now: Instant) -> Option<Vec<u32>> {
+    fn choose_sessionless(&self, index: usize, is_parked: bool, now: Instant, slots: &mut Vec<u32>) {
         let broker = &self.brokers[index];
         let waiting = |slot: &u32| {
             self.lanes.peek(*slot).filter(|lane| {
@@ -146,28 +150,19 @@ impl Shard {
                     && lane.leader.is_some_and(|leader| leader.broker == broker.endpoint.id)
             })
         };
-        if let Some(alone) =
-            broker.touched.iter().find(|slot| waiting(slot).is_some_and(|lane| lane.wants_alone))
-        {
-            return Some(vec![*alone]);
+        let is_alone = |slot: &&u32| waiting(slot).is_some_and(|lane| lane.wants_alone);
+        if let Some(alone) = broker.touched.iter().find(is_alone) {
+            slots.push(*alone);
+        } else if is_parked {
+            let all = broker.touched.iter().copied().filter(|slot| waiting(slot).is_some());
+            slots.extend(all.take(SESSIONLESS_LANES_MAX));
         }
-        if !is_parked {
-            return None;
-        }
-        let slots: Vec<u32> = broker
-            .touched
-            .iter()
-            .copied()
-            .filter(|slot| waiting(slot).is_some())
-            .take(SESSIONLESS_LANES_MAX)
-            .collect();
-        (!slots.is_empty()).then_some(slots)
     }
 
     fn send_sessionless(
         &mut self,
         index: usize,
-        slots: Vec<u32>,
+        slots: &[u32],
         reservation: Reservation,
         max_bytes: usize,
         now: Instant,
@@ -180,7 +175,7 @@ impl Shard {
         let conn = connection.id();
         broker.sessionless.clear();
         let mut version = newest;
-        for &slot in &slots {
+        for &slot in slots {
             let Some(lane) = self.lanes.peek_mut(slot) else { continue };
             lane.carried = Some(conn);
             lane.is_touched = false;

@@ -42,6 +42,9 @@ use lanes::Lanes;
 use pressure::Pressure;
 use route::RouteKind;
 
+/// Events between two looks of the driver for which there is room from the start; more make room once.
+const EVENTS_EXPECTED: usize = 64;
+
 /// What a shard is made with.
 pub(crate) struct ShardSetup {
     /// The shard's index.
@@ -81,6 +84,8 @@ pub(crate) struct Shard {
 
     decoder: BatchDecoder,
     filter: AbortedFilter,
+    /// The lanes of one sessionless Fetch, for reuse.
+    sessionless_slots: Vec<u32>,
     /// The segments of one dispatch, for reuse.
     segments: Vec<Segment>,
     stats: ShardStats,
@@ -121,10 +126,11 @@ impl Shard {
             unmarked: Vec::new(),
             decoder: BatchDecoder::new(settings.check_crcs, settings.decompressed_batch_max_bytes),
             filter: AbortedFilter::new(),
+            sessionless_slots: Vec::new(),
             segments: Vec::with_capacity(SEGMENTS_MAX),
             stats,
             ops: Vec::new(),
-            events: VecDeque::new(),
+            events: VecDeque::with_capacity(EVENTS_EXPECTED),
             pressure: Pressure::default(),
             ending_until: None,
             is_ended: false,

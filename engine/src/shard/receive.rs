@@ -127,7 +127,7 @@ impl Shard {
         response: &FetchResponse<'_>,
         now: Instant,
     ) -> Result<(), String> {
-        let asked = std::mem::take(&mut self.brokers[broker].sessionless);
+        let mut asked = std::mem::take(&mut self.brokers[broker].sessionless);
         for partition in response.partitions() {
             let is_it = |wanted: &&(u32, FetchPartition)| {
                 wanted.1.partition == partition.index
@@ -143,6 +143,8 @@ impl Shard {
         for (slot, _) in &asked {
             self.release_carried(*slot, conn);
         }
+        asked.clear();
+        self.brokers[broker].sessionless = asked;
         match response.error_code() {
             0 => Ok(()),
             code => Err(format!("Fetch was refused with {}", ErrorCode(code))),
