@@ -1,3 +1,4 @@
 //! Integration suites of Millstream.
 
+pub mod cores;
 pub mod kafka;

@@ -1,0 +1,243 @@
+//! The data path allocates nothing per record, per record batch, per dispatch or per fetch once it is warm: an engine
+//! consumes from a broker over TCP, and the allocator counts what the shard's thread asks of it.
+//!
+//! zstd's context lives on C's heap and is not counted; it is made once.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use millstream::{Batch, Context, Engine, Handler, Outcome, OwnedRecord, Partitions, StartPosition};
+use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
+use millstream_testbroker::{ApiKey, Config, Handle, TestBroker};
+use millstream_tests::cores::one_core;
+
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call is passed on unchanged to the system's allocator, which upholds the contract; counting touches a
+// thread-local integer without destructor, so it neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        // SAFETY: the caller's contract is passed on.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+const TOPIC: &str = "numbers";
+const PARTITIONS: i32 = 2;
+/// Fetches that a partition's log is worth; the first half of them warms everything up.
+const FETCHES: usize = 320;
+const VALUE_BYTES: usize = 100;
+/// What may be needed for the first time in the measured half, because that depends on which thread is faster: a second
+/// connection to the broker, one more frame, a queue that grows. Far less than one allocation per fetch.
+const GROWTH_MAX: u64 = 48;
+
+/// What is consumed.
+#[derive(Clone, Copy, Debug)]
+struct Workload {
+    codec: Codec,
+    records_per_batch: usize,
+    batches_per_fetch: usize,
+    /// Whether the handler retains one record of each batch and drops it at once.
+    retains: bool,
+}
+
+/// What the shard's thread did in the second half of a workload.
+#[derive(Clone, Copy, Debug, Default)]
+struct Measured {
+    allocations: u64,
+    fetches: u64,
+    dispatches: u64,
+    records: u64,
+}
+
+impl Measured {
+    fn assert_no_allocation(&self) {
+        let rarest = self.fetches.min(self.dispatches);
+        assert!(rarest > 3 * GROWTH_MAX, "too little was measured: {self:?}");
+        assert!(self.allocations <= GROWTH_MAX, "{self:?}");
+    }
+}
+
+/// Counts records; at two moments it notes how much its thread, the shard's, has allocated by then.
+struct Count {
+    workload: Workload,
+    progress: Arc<Progress>,
+}
+
+/// Of both partitions: they are on the same shard.
+struct Progress {
+    broker: Handle,
+    records: AtomicU64,
+    dispatches: AtomicU64,
+    /// Allocations, fetches, dispatches and records at the end of the warm-up, and at the end.
+    marks: [[AtomicU64; 4]; 2],
+}
+
+impl Handler for Count {
+    type Error = Infallible;
+
+    fn on_batch(&mut self, batch: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Infallible> {
+        let mut kept: Option<OwnedRecord> = None;
+        let mut records = 0;
+        for record in batch {
+            assert_eq!(record.value().map(<[u8]>::len), Some(VALUE_BYTES));
+            records += 1;
+            if self.workload.retains {
+                kept.get_or_insert_with(|| record.retain());
+            }
+        }
+        assert_eq!(kept.is_some(), self.workload.retains);
+        self.progress.add(records, self.workload.records());
+        Ok(Outcome::Done)
+    }
+}
+
+impl Progress {
+    fn add(&self, records: u64, all: u64) {
+        let before = self.records.fetch_add(records, Ordering::Relaxed);
+        self.dispatches.fetch_add(1, Ordering::Relaxed);
+        for (mark, at) in self.marks.iter().zip([all / 2, all]) {
+            if before < at && at <= before + records {
+                self.take(mark);
+            }
+        }
+    }
+
+    /// What asking the broker allocates is not counted at the end, and comes before the count at the beginning.
+    fn take(&self, mark: &[AtomicU64; 4]) {
+        let is_end = self.marks[0][3].load(Ordering::Relaxed) > 0;
+        let at_end = ALLOCATIONS.get();
+        let fetches = self.broker.with(|cluster, _| cluster.counters().requests(ApiKey::Fetch));
+        let records = self.records.load(Ordering::Relaxed);
+        let dispatches = self.dispatches.load(Ordering::Relaxed);
+        let allocations = if is_end { at_end } else { ALLOCATIONS.get() };
+        for (field, value) in mark.iter().zip([allocations, fetches, dispatches, records]) {
+            field.store(value, Ordering::Relaxed);
+        }
+    }
+
+    fn measured(&self) -> Measured {
+        let [start, end] = &self.marks;
+        let difference =
+            |index: usize| end[index].load(Ordering::Relaxed) - start[index].load(Ordering::Relaxed);
+        Measured {
+            allocations: difference(0),
+            fetches: difference(1),
+            dispatches: difference(2),
+            records: difference(3),
+        }
+    }
+}
+
+impl Workload {
+    fn records(&self) -> u64 {
+        PARTITIONS as u64 * (FETCHES * self.batches_per_fetch * self.records_per_batch) as u64
+    }
+
+    fn batch(&self) -> Vec<u8> {
+        let mut builder = RecordBatchBuilder::new(0).codec(self.codec);
+        for index in 0..self.records_per_batch {
+            let value: [u8; VALUE_BYTES] = std::array::from_fn(|at| (index * at % 251) as u8);
+            builder.append(&NewRecord { timestamp: 1_000, value: Some(&value), ..NewRecord::default() });
+        }
+        builder.finish().unwrap()
+    }
+
+    /// Consumes the whole workload, and measures and shows its second half.
+    #[expect(clippy::print_stdout, reason = "the counts are shown")]
+    fn run(self) -> Measured {
+        let broker = TestBroker::start(Config::default()).unwrap();
+        broker.handle().create_topic(TOPIC, PARTITIONS).unwrap();
+        let batch = self.batch();
+        let part = batch.repeat(self.batches_per_fetch);
+        for partition in 0..PARTITIONS {
+            for _ in 0..FETCHES {
+                broker.handle().append(TOPIC, partition, Bytes::from(part.clone())).unwrap();
+            }
+        }
+        let progress = Arc::new(Progress {
+            broker: broker.handle(),
+            records: AtomicU64::new(0),
+            dispatches: AtomicU64::new(0),
+            marks: Default::default(),
+        });
+        let shared = Arc::clone(&progress);
+        let report = Engine::builder()
+            .property("bootstrap.servers", broker.bootstrap())
+            .property("cores", one_core())
+            .property("group.id", "counting")
+            .property("auto.commit.interval.ms", "20")
+            .property("max.partition.fetch.bytes", part.len().to_string())
+            .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+            .stop_at_end(true)
+            .build()
+            .unwrap()
+            .start(move |_| Ok::<_, Infallible>(Count { workload: self, progress: Arc::clone(&shared) }))
+            .unwrap()
+            .wait()
+            .unwrap();
+        let committed: i64 = report.committed.iter().map(|partition| partition.offset).sum();
+        assert_eq!(committed as u64, self.records(), "{self:?}: {report:?}");
+        let measured = progress.measured();
+        println!(
+            "{:>6} {:>4} records/batch {:>3} batches/fetch{}: {} allocations in {} fetches, {} dispatches, {} records",
+            self.codec.name(),
+            self.records_per_batch,
+            self.batches_per_fetch,
+            if self.retains { ", one retained per dispatch" } else { "" },
+            measured.allocations,
+            measured.fetches,
+            measured.dispatches,
+            measured.records,
+        );
+        measured
+    }
+}
+
+#[test]
+fn a_warm_shard_allocates_nothing_per_record_per_batch_or_per_fetch() {
+    for codec in Codec::ALL {
+        for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4), (20, 40)] {
+            let workload = Workload { codec, records_per_batch, batches_per_fetch, retains: false };
+            workload.run().assert_no_allocation();
+        }
+    }
+}
+
+#[test]
+fn a_retained_record_allocates_nothing_beyond_its_frame() {
+    for codec in Codec::ALL {
+        let workload = Workload { codec, records_per_batch: 20, batches_per_fetch: 4, retains: true };
+        workload.run().assert_no_allocation();
+    }
+}
+
+#[test]
+fn the_allocator_counts() {
+    let before = ALLOCATIONS.get();
+    drop(std::hint::black_box(vec![0_u8; 10]));
+    assert!(ALLOCATIONS.get() > before);
+}
