@@ -1,4 +1,5 @@
 //! Integration suites of Millstream.
 
 pub mod cores;
+pub mod engine;
 pub mod kafka;
