@@ -2,4 +2,5 @@
 
 pub mod cores;
 pub mod engine;
+pub mod group;
 pub mod kafka;

@@ -1,24 +1,17 @@
 //! A Java member of a consumer group that runs beside the test.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::error::{AtPath, Error, Result};
-use super::process::{spawn, tail};
-use super::scratch::Scratch;
+use super::dialogue::Dialogue;
+use super::error::Result;
 use super::tally::Tally;
 use super::tools::{JavaTools, configs, option};
 
 /// Kafka's Java consumer in a group; killed when dropped.
 pub struct Member {
-    child: Child,
-    commands: ChildStdin,
-    events: Receiver<String>,
-    scratch: Scratch,
+    dialogue: Dialogue,
 }
 
 /// What a member reports, in the order that it happened.
@@ -90,8 +83,6 @@ impl JavaTools {
         topics: &[&str],
         properties: &[(String, String)],
     ) -> Result<Member> {
-        let scratch = Scratch::new()?;
-        let log = scratch.path().join("stderr");
         let mut arguments = Vec::new();
         option(&mut arguments, "bootstrap", bootstrap);
         option(&mut arguments, "group", group);
@@ -99,23 +90,7 @@ impl JavaTools {
         configs(&mut arguments, properties);
         let mut command = self.java();
         command.arg("Member").args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(std::fs::File::create(&log).at(&log)?);
-        let mut child = spawn("Member", command)?;
-        let (Some(commands), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Error::Spawn {
-                what: "Member".to_owned(),
-                source: std::io::Error::other("its pipes are missing"),
-            });
-        };
-        let (lines, events) = mpsc::channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
-                if lines.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Ok(Member { child, commands, events, scratch })
+        Ok(Member { dialogue: Dialogue::start("Member", command)? })
     }
 }
 
@@ -125,33 +100,23 @@ impl Member {
     /// # Errors
     /// If none comes within `limit`, or the member has ended.
     pub fn next_event(&self, limit: Duration) -> Result<MemberEvent> {
-        let line = self.events.recv_timeout(limit).map_err(|error| match error {
-            RecvTimeoutError::Timeout => self.failed(format!("reported nothing within {limit:?}")),
-            RecvTimeoutError::Disconnected => self.failed("has ended".to_owned()),
-        })?;
-        serde_json::from_str(&line).map_err(|error| Error::Output {
-            what: "Member".to_owned(),
-            output: line,
-            message: error.to_string(),
-        })
+        self.dialogue.next_event(limit)
+    }
+
+    /// The next event if there is one already.
+    ///
+    /// # Errors
+    /// If the member has ended and all its events were taken.
+    pub fn event_at_hand(&self) -> Result<Option<MemberEvent>> {
+        self.dialogue.event_at_hand()
     }
 
     /// Takes events until `wanted` returns something for one.
     ///
     /// # Errors
     /// If that does not happen within `limit`, or the member has ended.
-    pub fn wait_for<T>(
-        &self,
-        limit: Duration,
-        mut wanted: impl FnMut(MemberEvent) -> Option<T>,
-    ) -> Result<T> {
-        let deadline = Instant::now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if let Some(found) = wanted(self.next_event(left)?) {
-                return Ok(found);
-            }
-        }
+    pub fn wait_for<T>(&self, limit: Duration, wanted: impl FnMut(MemberEvent) -> Option<T>) -> Result<T> {
+        self.dialogue.wait_for(limit, wanted)
     }
 
     /// Makes it stop polling, so that it answers no rebalance; [`MemberEvent::Held`] follows.
@@ -159,7 +124,7 @@ impl Member {
     /// # Errors
     /// If it has ended.
     pub fn hold(&mut self) -> Result<()> {
-        self.command("hold")
+        self.dialogue.command("hold")
     }
 
     /// Makes it poll again; [`MemberEvent::Released`] follows.
@@ -167,7 +132,7 @@ impl Member {
     /// # Errors
     /// If it has ended.
     pub fn release(&mut self) -> Result<()> {
-        self.command("release")
+        self.dialogue.command("release")
     }
 
     /// Makes it commit its positions; [`MemberEvent::Committed`] follows.
@@ -175,7 +140,7 @@ impl Member {
     /// # Errors
     /// If it has ended.
     pub fn commit(&mut self) -> Result<()> {
-        self.command("commit")
+        self.dialogue.command("commit")
     }
 
     /// Makes it commit and leave; [`MemberEvent::Stopped`] follows.
@@ -183,33 +148,16 @@ impl Member {
     /// # Errors
     /// If it has ended.
     pub fn stop(&mut self) -> Result<()> {
-        self.command("stop")
+        self.dialogue.command("stop")
     }
 
     /// The process id, for signals.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.dialogue.pid()
     }
 
     /// Ends it at once (SIGKILL): it neither commits nor leaves.
     pub fn kill9(&mut self) {
-        // Neither can fail usefully: a process that is gone already is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    fn command(&mut self, command: &str) -> Result<()> {
-        writeln!(self.commands, "{command}")
-            .map_err(|error| self.failed(format!("takes no commands: {error}")))
-    }
-
-    fn failed(&self, how: String) -> Error {
-        Error::Process { what: "Member".to_owned(), how, output: tail(&self.scratch.path().join("stderr")) }
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        self.kill9();
+        self.dialogue.kill9();
     }
 }

@@ -124,7 +124,7 @@ fn spawn_on_lasting_thread(command: Command) -> io::Result<Child> {
     child.recv().map_err(|_| gone())?
 }
 
-fn signal(pid: u32, signal: libc::c_int) {
+pub(super) fn signal(pid: u32, signal: libc::c_int) {
     // SAFETY: kill takes two integers; the child is not reaped yet, so the id is still its own.
     unsafe { libc::kill(pid as libc::pid_t, signal) };
 }
