@@ -1,4 +1,72 @@
 //! A thread-per-core Kafka consumer engine over io_uring.
+//!
+//! One shard runs on each core, every partition belongs to one shard, and its records are fetched, decoded and handled
+//! there. A program implements [`Handler`], says what to consume with [`Engine::builder`], starts the engine, and
+//! steers it from any thread through a [`Handle`].
+//!
+//! ```no_run
+//! use millstream::{Batch, Context, Engine, Handler, Outcome};
+//! use std::time::Duration;
+//!
+//! struct Print;
+//!
+//! impl Handler for Print {
+//!     type Error = std::io::Error;
+//!
+//!     fn on_batch(&mut self, batch: &Batch<'_>, _cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+//!         for record in batch.records() {
+//!             println!("{}-{}@{}", record.topic(), record.partition(), record.offset());
+//!         }
+//!         Ok(Outcome::Done)
+//!     }
+//! }
+//!
+//! let engine = Engine::builder()
+//!     .property("bootstrap.servers", "localhost:9092")
+//!     .group("printers")
+//!     .topics(["orders"])
+//!     .build()?
+//!     .start(|_lane| Ok::<_, std::io::Error>(Print))?;
+//! engine.wait_for_signal(Duration::from_secs(20))?;
+//! # Ok::<(), millstream::Error>(())
+//! ```
+//!
+//! # Delivery
+//!
+//! At least once, in the order of the partition. With `group.id` set, what a handler has finished is committed: every
+//! `auto.commit.interval.ms` and before a partition is given up or the engine ends (unless `enable.auto.commit` is
+//! false), when a handler asks by [`Context::commit`], and by [`Handle::commit`]. What a handler has not finished is
+//! never committed, so after a crash the records since the last commit come again.
+//!
+//! # When something fails
+//!
+//! What can pass (a broker that is down, a leader that moves, a coordinator that is busy) is retried with backoff. A
+//! record batch whose CRC is wrong is fetched again, three times. A handler's error or panic, a malformed record, or a
+//! partition that the broker will never serve fails that partition: the others finish the batch in hand, what is done
+//! is committed, the group is left, and [`Engine::wait`] returns the error, which names topic, partition and offset.
+//!
+//! # Threads, and what may block
+//!
+//! | thread | runs | may it block? |
+//! |---|---|---|
+//! | `millstream-0`, … (a shard) | [`Handler`] and the factory, on their core | no: all else of that core waits |
+//! | `millstream-control` | the group, metadata, commits; no user code | |
+//! | `millstream-dns` | the system's resolver; no user code | |
+//! | yours | [`Handle`], [`Engine::wait`] | yes; [`Handle::finished`] and [`Handle::begin_shutdown`] do not |
+//!
+//! A handler that computes for long is fine as far as its core is its own: heartbeats go on on the control thread, up
+//! to `max.poll.interval.ms` for one batch. One that waits (for a lock, a disk, another service) delays every
+//! partition of its core. The methods of [`Handle`] that return an answer must not be called from a handler: they may
+//! wait for the very shard that it holds; [`Context`] has what a handler needs.
+//!
+//! # Memory
+//!
+//! `memory.budget.bytes` bounds the memory for fetched data of all shards together. Records are lent to a handler
+//! for the time of one call; [`Record::retain`] keeps one beyond it without a copy, and its whole frame with it.
+//!
+//! # Configuration
+//!
+//! By Kafka's property names, from a file, the environment, a command line or code; see [`config`].
 
 pub mod config;
 #[allow(dead_code, unused_imports)]
@@ -28,3 +96,8 @@ pub use handler::{Batch, Context, Handler, Header, Headers, Lane, Outcome, Owned
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
 pub use stats::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};
+
+/// The examples of the README, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -22,6 +22,21 @@ pub enum Partitions {
 ///
 /// The sources of the configuration win in this order, the strongest first: [`property`](Self::property),
 /// [`argument`](Self::argument), [`environment`](Self::environment), [`properties_file`](Self::properties_file).
+///
+/// Two partitions from the beginning, without a group, until both are read to their ends:
+///
+/// ```no_run
+/// use millstream::{Engine, Partitions, StartPosition};
+///
+/// let prepared = Engine::builder()
+///     .property("bootstrap.servers", "localhost:9092")
+///     .argument("isolation.level=read_committed")?
+///     .assign("orders", Partitions::Only(vec![0, 1]), StartPosition::Earliest)
+///     .stop_at_end(true)
+///     .build()?;
+/// println!("shards on cores {:?}: {}", prepared.shard_cores(), prepared.core_plan_reason());
+/// # Ok::<(), millstream::Error>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct EngineBuilder {
     sources: ConfigSources,

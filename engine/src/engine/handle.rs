@@ -24,6 +24,19 @@ use crate::stats::EngineStats;
 /// The methods that return an answer block until it is there, which takes as long as the control thread needs to come
 /// round (microseconds), or a round trip to a broker where it says so. Do not call those from a handler: it runs on a
 /// shard, and what they wait for may be that shard.
+///
+/// ```no_run
+/// # fn watch(engine: &millstream::Engine) -> Result<(), millstream::Error> {
+/// let handle = engine.handle();
+/// handle.pause(&[("orders", 3)])?;
+/// for lane in handle.stats()?.lanes {
+///     println!("{}-{}: {:?} records behind", lane.topic, lane.partition, lane.lag_records);
+/// }
+/// handle.resume(&[("orders", 3)])?;
+/// println!("committed {:?}", handle.commit()?.committed);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     requests: SyncSender<Request>,

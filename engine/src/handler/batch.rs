@@ -305,6 +305,26 @@ impl<'b> Record<'b> {
     /// An owned handle without a copy, for any thread. It keeps the frame that the record lies in (often megabytes)
     /// out of the shard's memory until it is dropped, so hold it for a short time, or
     /// [`detach`](OwnedRecord::detach) it.
+    ///
+    /// ```
+    /// use millstream::{Batch, Context, Handler, Outcome, OwnedRecord};
+    /// use std::sync::mpsc::{SyncSender, TrySendError};
+    ///
+    /// /// Hands records to another thread; fails rather than wait when that falls behind.
+    /// struct Forward(SyncSender<OwnedRecord>);
+    ///
+    /// impl Handler for Forward {
+    ///     type Error = TrySendError<OwnedRecord>;
+    ///
+    ///     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    ///         for record in batch.records() {
+    ///             self.0.try_send(record.retain())?;
+    ///             cx.done(record.offset());
+    ///         }
+    ///         Ok(Outcome::Done)
+    ///     }
+    /// }
+    /// ```
     pub fn retain(&self) -> OwnedRecord {
         let segment = &self.batch.segments[self.segment];
         OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, &segment.batch.frame)

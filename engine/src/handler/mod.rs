@@ -22,7 +22,7 @@ use crate::error::BoxError;
 /// Handles the records of one partition, in order, on the core that owns it.
 ///
 /// There is one instance per partition, made on its core by the factory given to
-/// [`EngineBuilder::start`](crate::EngineBuilder), so state needs no lock and need not be `Send`.
+/// [`Prepared::start`](crate::Prepared::start), so state needs no lock and need not be `Send`.
 ///
 /// # Delivery
 ///
