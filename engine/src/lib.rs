@@ -68,6 +68,7 @@
 //!
 //! By Kafka's property names, from a file, the environment, a command line or code; see [`config`].
 
+pub mod admin;
 pub mod config;
 #[allow(dead_code, unused_imports)]
 mod control;
