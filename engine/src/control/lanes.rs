@@ -26,6 +26,8 @@ pub(super) struct Lanes {
 struct Slot {
     opening: u32,
     lane: Option<Lane>,
+    /// The partition of its last lane, once that was released: measurements still name it.
+    last: Option<TopicPartition>,
 }
 
 /// One lane.
@@ -92,7 +94,7 @@ impl Lanes {
         let slot = match self.free.pop() {
             Some(slot) => slot,
             None => {
-                self.slots.push(Slot { opening: 0, lane: None });
+                self.slots.push(Slot { opening: 0, lane: None, last: None });
                 u32::try_from(self.slots.len() - 1).ok()?
             }
         };
@@ -120,7 +122,9 @@ impl Lanes {
     /// Ends a lane; its slot and its partition are free again.
     pub(super) fn release(&mut self, id: LaneId) -> Option<Lane> {
         self.get(id)?;
-        let lane = self.slots[id.slot as usize].lane.take()?;
+        let slot = &mut self.slots[id.slot as usize];
+        let lane = slot.lane.take()?;
+        slot.last = Some(lane.at.clone());
         self.load[lane.shard] -= 1;
         self.by_partition.remove(&lane.at);
         self.free.push(id.slot);
@@ -141,6 +145,12 @@ impl Lanes {
     pub(super) fn find(&self, at: &TopicPartition) -> Option<&Lane> {
         let slot = *self.by_partition.get(at)?;
         self.slots[slot as usize].lane.as_ref()
+    }
+
+    /// Per slot, the partition whose lane is or was last in it.
+    pub(super) fn places(&self) -> Vec<Option<TopicPartition>> {
+        let place = |slot: &Slot| slot.lane.as_ref().map(|lane| &lane.at).or(slot.last.as_ref()).cloned();
+        self.slots.iter().map(place).collect()
     }
 
     /// All lanes, by slot.

@@ -118,6 +118,8 @@ pub(crate) struct Snapshot {
     pub(crate) shards: Vec<ShardStats>,
     /// Which partition each lane is.
     pub(crate) lanes: Vec<LaneInfo>,
+    /// Per slot, the partition whose lane is or was last in it.
+    pub(crate) places: Vec<Option<TopicPartition>>,
     /// The `commit` stage, which is measured by the control plane.
     pub(crate) commit: StageHistogram,
     /// OffsetCommit requests that were answered without an error.

@@ -21,7 +21,7 @@ pub(super) struct Snapshots {
 impl Snapshots {
     /// Memory for this many shards.
     pub(super) fn new(shards: usize) -> Self {
-        let at_home = (0..shards).map(|shard| Some(Box::new(empty(shard))));
+        let at_home = (0..shards).map(|shard| Some(Box::new(ShardStats::new(shard))));
         Self { waiters: Vec::new(), at_home: at_home.collect(), is_gathering: false }
     }
 }
@@ -63,7 +63,9 @@ impl Control {
         }
     }
 
-    fn gathered(&self) -> Snapshot {
+    /// What shards have last sent, and what is known here.
+    pub(crate) fn gathered(&self) -> Snapshot {
+        let stats_of = |shard: usize| self.snapshots.at_home.get(shard).and_then(Option::as_deref);
         let lanes = self.lanes.iter().map(|lane| LaneInfo {
             lane: lane.id,
             at: lane.at.clone(),
@@ -73,16 +75,14 @@ impl Control {
         });
         let commits = self.commits.as_ref();
         Snapshot {
-            shards: self.snapshots.at_home.iter().flatten().map(|stats| ShardStats::clone(stats)).collect(),
+            shards: (0..self.shards)
+                .map(|shard| stats_of(shard).cloned().unwrap_or_else(|| ShardStats::new(shard)))
+                .collect(),
             lanes: lanes.collect(),
+            places: self.lanes.places(),
             commit: commits.map_or_else(StageHistogram::new, |commits| commits.latency.clone()),
             commits: commits.map_or(0, |commits| commits.succeeded),
             failed_commits: commits.map_or(0, |commits| commits.failed),
         }
     }
-}
-
-fn empty(shard: usize) -> ShardStats {
-    let stages = std::array::from_fn(|_| StageHistogram::new());
-    ShardStats { shard, stages, counters: Counters::default(), lanes: Vec::new() }
 }

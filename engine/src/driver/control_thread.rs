@@ -11,7 +11,7 @@ use super::channels::ControlEnd;
 use super::cpu_time::thread_cpu_ns;
 use super::resolver::{Resolution, Resolver};
 use super::ring::RingTransport;
-use crate::control::{Control, Output, Request};
+use crate::control::{Control, Output, Request, Snapshot};
 use crate::error::Error;
 use crate::net::{Completion, IoOp, Transport, Wait};
 use crate::report::Report;
@@ -37,12 +37,15 @@ pub(crate) struct ControlLoop {
 }
 
 impl ControlLoop {
-    /// Runs until the control plane has ended, and returns how. Shards get their last commands.
-    pub(crate) fn run(mut self) -> Result<Report, Error> {
-        match self.run_until_ended() {
+    /// Runs until the control plane has ended, and returns how, with the measurements that it has. Shards get their
+    /// last commands.
+    pub(crate) fn run(mut self) -> (Result<Report, Error>, Snapshot) {
+        let outcome = match self.run_until_ended() {
             Ok(outcome) => outcome,
             Err(source) => Err(Error::Io { what: "the control thread's ring broke".to_owned(), source }),
-        }
+        };
+        self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
+        (outcome, self.control.gathered())
     }
 
     fn run_until_ended(&mut self) -> io::Result<Result<Report, Error>> {

@@ -11,6 +11,7 @@ use super::ring::{RingTransport, RingWaker};
 use crate::link::Event;
 use crate::net::{Completion, IoOp, Transport, Wait};
 use crate::shard::{Clock, HostClock, Shard};
+use crate::stats::ShardStats;
 
 /// Handlers get the shard for about this long before the ring is looked at again, although nothing is known to wait.
 const DISPATCH_SLICE: Duration = Duration::from_millis(1);
@@ -25,11 +26,18 @@ pub(crate) struct ShardLoop {
 }
 
 impl ShardLoop {
-    /// Runs until the control plane ends the shard.
+    /// Runs until the control plane ends the shard, and fills in its last measurements.
     ///
     /// # Errors
     /// When the ring itself breaks.
-    pub(crate) fn run(mut self) -> io::Result<()> {
+    pub(crate) fn run(mut self, last_stats: &mut ShardStats) -> io::Result<()> {
+        let result = self.run_until_ended();
+        self.shard.measure(last_stats);
+        last_stats.counters.cpu_ns = thread_cpu_ns();
+        result
+    }
+
+    fn run_until_ended(&mut self) -> io::Result<()> {
         let clock = HostClock::new();
         let mut completions: Vec<Completion> = Vec::new();
         let mut ops: Vec<IoOp> = Vec::new();

@@ -14,12 +14,13 @@ use super::resolver::Resolver;
 use super::ring::{RingTransport, RingWaker, SocketSettings};
 use super::shard_thread::ShardLoop;
 use crate::config::{Config, IdleStrategy};
-use crate::control::{Control, ControlSetup, Request, Subscription};
+use crate::control::{Control, ControlSetup, Request, Snapshot, Subscription};
 use crate::error::Error;
 use crate::handler::HandlerFactory;
 use crate::pulse::Pulse;
 use crate::report::Report;
 use crate::shard::{Shard, ShardSettings, ShardSetup};
+use crate::stats::ShardStats;
 
 /// What glommio registers for its own file operations, bytes: the least it takes, because the data path does not go
 /// through it and locked memory is scarce.
@@ -36,8 +37,8 @@ pub(crate) struct StartSetup {
     pub(crate) stop_at_end: bool,
     pub(crate) factory: HandlerFactory,
     pub(crate) requests: Receiver<Request>,
-    /// Called on the control thread with how the engine ended, as its last act.
-    pub(crate) on_ended: Box<dyn FnOnce(Result<Report, Error>) + Send>,
+    /// Called on the control thread with how the engine ended and what it measured, as its last act.
+    pub(crate) on_ended: Box<dyn FnOnce(Result<Report, Error>, Snapshot) + Send>,
     /// CPU time of the control thread, nanoseconds; kept up by it.
     pub(crate) control_cpu_ns: Arc<AtomicU64>,
     pub(crate) seed: u64,
@@ -87,7 +88,7 @@ pub(crate) fn start(setup: StartSetup) -> Result<RingWaker, Error> {
 fn start_control(
     setup: StartSetup,
     shards: Vec<ControlEnd>,
-    threads: Vec<ExecutorJoinHandle<()>>,
+    threads: Vec<ExecutorJoinHandle<ShardStats>>,
     control_waker: Arc<OnceLock<RingWaker>>,
 ) -> Result<RingWaker, Error> {
     let (started, answer) = sync_channel::<Result<RingWaker, String>>(1);
@@ -123,16 +124,19 @@ fn start_control(
         }
         let control = Control::new(control_setup, Instant::now());
         let max_poll_interval = config.max_poll_interval;
-        let outcome =
+        let (outcome, mut last) =
             ControlLoop { control, transport, shards, requests, resolver, max_poll_interval, cpu_ns }.run();
         // A shard that user code holds beyond the deadline is not waited for: the outcome names it.
         if !matches!(outcome, Err(Error::Abandoned(_))) {
-            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-            if panicked > 0 {
-                tracing::error!(shards = panicked, "shard threads ended by a panic");
+            for (index, thread) in threads.into_iter().enumerate() {
+                match thread.join() {
+                    // What it measured up to its end takes the place of what it last sent.
+                    Ok(stats) => last.shards[index] = stats,
+                    Err(_) => tracing::error!(shard = index, "a shard's thread ended by a panic"),
+                }
             }
         }
-        on_ended(outcome);
+        on_ended(outcome, last);
     };
     spawn("millstream-control", placement, run)?;
     answer.recv().unwrap_or_else(|_| Err("the control thread ended at once".to_owned())).map_err(Error::Host)
@@ -151,10 +155,16 @@ struct ShardStart {
 }
 
 impl ShardStart {
-    fn run(self, started: &super::shard_thread::Started) {
+    /// Returns what the shard measured until its end.
+    fn run(self, started: &super::shard_thread::Started) -> ShardStats {
+        let mut last_stats = ShardStats::new(self.index);
         let transport = match RingTransport::new(self.sockets) {
             Ok(transport) => transport,
-            Err(error) => return started.send(Err(error.to_string())).unwrap_or_default(),
+            Err(error) => {
+                // Nobody listens only where the whole start was given up.
+                let _ = started.send(Err(error.to_string()));
+                return last_stats;
+            }
         };
         let waker = transport.waker();
         let bell = waker.clone();
@@ -167,19 +177,21 @@ impl ShardStart {
             seed: self.seed,
         });
         if started.send(Ok(waker)).is_err() {
-            return;
+            return last_stats;
         }
         let shard_loop = ShardLoop { shard, transport, end: self.end, spins: self.spins };
-        if let Err(error) = shard_loop.run() {
+        if let Err(error) = shard_loop.run(&mut last_stats) {
             tracing::error!(shard = self.index, %error, "the shard's ring broke");
         }
+        last_stats
     }
 }
 
-fn spawn<F, G>(name: &str, placement: Placement, run: F) -> Result<ExecutorJoinHandle<()>, Error>
+fn spawn<F, G, T>(name: &str, placement: Placement, run: F) -> Result<ExecutorJoinHandle<T>, Error>
 where
     F: FnOnce() -> G + Send + 'static,
-    G: Future<Output = ()> + 'static,
+    G: Future<Output = T> + 'static,
+    T: Send + 'static,
 {
     LocalExecutorBuilder::new(placement)
         .name(name)

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use crate::error::Error;
 use crate::report::Report;
+use crate::stats::EngineStats;
 
 /// The outcome, once there is one.
 #[derive(Default)]
@@ -17,16 +18,18 @@ pub(crate) struct Ended {
 #[derive(Default)]
 struct State {
     outcome: Option<Result<Report, Error>>,
+    stats: Option<EngineStats>,
     wakers: Vec<Waker>,
     callbacks: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Ended {
-    /// Tells everybody, once.
-    pub(crate) fn set(&self, outcome: Result<Report, Error>) {
+    /// Tells everybody, once: the outcome, and what was measured up to the end.
+    pub(crate) fn set(&self, outcome: Result<Report, Error>, stats: EngineStats) {
         let (wakers, callbacks) = {
             let mut state = self.lock();
             state.outcome.get_or_insert(outcome);
+            state.stats.get_or_insert(stats);
             (std::mem::take(&mut state.wakers), std::mem::take(&mut state.callbacks))
         };
         self.changed.notify_all();
@@ -55,6 +58,11 @@ impl Ended {
             state.wakers.push(waker.clone());
         }
         None
+    }
+
+    /// What was measured up to the end; `None` before it.
+    pub(crate) fn stats(&self) -> Option<EngineStats> {
+        self.lock().stats.clone()
     }
 
     /// Calls back when the engine has ended, or now if it has.

@@ -59,11 +59,15 @@ impl Handle {
         Self { requests, control, ended, cores, control_cpu_ns, started_at }
     }
 
-    /// What every shard has done and measured so far, and where every partition stands.
+    /// What every shard has done and measured so far, and where every partition stands. When the engine has ended:
+    /// what was measured up to the end, without partitions.
     ///
     /// # Errors
-    /// [`Error::Stopped`] when the engine has ended.
+    /// [`Error::Stopped`] while the engine ends; [`Error::Busy`].
     pub fn stats(&self) -> Result<EngineStats, Error> {
+        if let Some(stats) = self.ended.stats() {
+            return Ok(stats);
+        }
         let snapshot = self.ask(Request::Stats)?;
         let control_cpu_ns = self.control_cpu_ns.load(Ordering::Relaxed);
         Ok(EngineStats::new(&snapshot, &self.cores, self.started_at.elapsed(), control_cpu_ns))

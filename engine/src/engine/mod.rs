@@ -6,7 +6,7 @@ mod handle;
 mod signals;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
@@ -16,11 +16,12 @@ pub use builder::{EngineBuilder, Partitions};
 pub use handle::{Finished, Handle};
 
 use crate::config::{Config, CoresSetting};
-use crate::control::Subscription;
+use crate::control::{Snapshot, Subscription};
 use crate::driver::{StartSetup, start};
 use crate::error::{BoxError, Error};
 use crate::handler::{Handler, Lane, erase_factory};
 use crate::report::Report;
+use crate::stats::EngineStats;
 use ended::Ended;
 
 /// Requests of user code that wait for the control thread; more are refused.
@@ -84,14 +85,17 @@ impl Prepared {
         }
         tracing::info!(cores = ?self.plan.shards, control = ?self.plan.control, "{}", self.plan.why);
         let (requests, received) = sync_channel(REQUESTS_MAX);
-        let ended = Arc::new(Ended::default());
-        let on_ended = {
-            let ended = Arc::clone(&ended);
-            Box::new(move |outcome| ended.set(outcome))
-        };
         let started_at = Instant::now();
         let cores: Arc<[usize]> = Arc::from(&self.plan.shards[..]);
         let control_cpu_ns = Arc::new(AtomicU64::new(0));
+        let ended = Arc::new(Ended::default());
+        let on_ended = {
+            let (ended, cores, control_cpu_ns) = (ended.clone(), cores.clone(), control_cpu_ns.clone());
+            Box::new(move |outcome, last: Snapshot| {
+                let control_cpu_ns = control_cpu_ns.load(Ordering::Relaxed);
+                ended.set(outcome, EngineStats::new(&last, &cores, started_at.elapsed(), control_cpu_ns));
+            })
+        };
         let control = start(StartSetup {
             config: self.config,
             subscription: self.subscription,

@@ -159,6 +159,12 @@ impl Shard {
     }
 
     fn fill_snapshot(&mut self, mut snapshot: Box<ShardStats>) {
+        self.measure(&mut snapshot);
+        self.events.push_back(Event::Stats(snapshot));
+    }
+
+    /// What was done and measured so far, into this snapshot's memory.
+    pub(crate) fn measure(&mut self, snapshot: &mut ShardStats) {
         let memory = self.pool.stats();
         self.stats.counters.memory_used_bytes = (memory.in_use + memory.reserved) as u64;
         self.stats.counters.memory_retained_bytes = memory.retained as u64;
@@ -166,7 +172,6 @@ impl Shard {
         snapshot.lanes.clear();
         let read_committed = self.settings.read_committed;
         snapshot.lanes.extend(self.lanes.iter().map(|lane| lane.stats(read_committed)));
-        self.events.push_back(Event::Stats(snapshot));
     }
 
     /// Closes sessions and connections. Lanes that are still open are dropped with their unmarked progress.

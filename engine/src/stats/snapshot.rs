@@ -138,9 +138,8 @@ impl EngineStats {
         }
         lanes.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let place = |slowest: Slowest| {
-            let info =
-                slowest.slot.and_then(|slot| snapshot.lanes.iter().find(|info| info.lane.slot == slot))?;
-            Some(format!("{}/{}@{}", info.at.topic, info.at.partition, slowest.offset))
+            let at = snapshot.places.get(usize::try_from(slowest.slot?).ok()?)?.as_ref()?;
+            Some(format!("{}/{}@{}", at.topic, at.partition, slowest.offset))
         };
         let stages = Stage::ALL.map(|stage| {
             let mut all = StageHistogram::new();
