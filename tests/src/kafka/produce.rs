@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::error::Result;
-use super::tally::Tally;
+use super::tally::{SeenRecord, Tally};
 use super::tools::{JavaTools, configs, option};
 
 /// What to write. Record `i` (counted from `first_index`) goes to partition `i % partitions`.
@@ -116,6 +116,31 @@ impl Produce {
         (0..self.headers)
             .map(|i| (format!("header-{}", i / 2), (i % 3 != 2).then(|| format!("{index}/{i}").into_bytes())))
             .collect()
+    }
+
+    /// What a consumer must see of a topic that holds nothing else: its tally and its
+    /// [`content_checksum`](super::Consumed::content_checksum), for records with a given timestamp and outside of
+    /// transactions.
+    pub fn expected(&self) -> (Tally, u64) {
+        let mut tally = Tally::default();
+        let mut content_checksum = 0u64;
+        for written in 0..self.records {
+            let index = self.first_index + written;
+            let (key, value, headers) = (self.key(index), self.value(index), self.headers(index));
+            let headers: Vec<_> =
+                headers.iter().map(|(key, value)| (key.as_bytes(), value.as_deref())).collect();
+            tally.add_value(value.as_deref());
+            let seen = SeenRecord {
+                partition: (index % u64::from(self.partitions)) as i32,
+                offset: (written / u64::from(self.partitions)) as i64,
+                timestamp_ms: self.timestamp_ms.unwrap_or(-1) + index as i64,
+                key: key.as_deref(),
+                value: value.as_deref(),
+                headers: &headers,
+            };
+            content_checksum = content_checksum.wrapping_add(seen.content_hash());
+        }
+        (tally, content_checksum)
     }
 
     fn arguments(&self, bootstrap: &str) -> Vec<String> {
