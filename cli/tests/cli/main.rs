@@ -1,6 +1,0 @@
-//! The binary, run against test brokers and against what is no broker.
-
-mod common;
-mod consume;
-mod demo;
-mod failures;
