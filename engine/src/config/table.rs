@@ -24,8 +24,6 @@ pub static PROPERTIES: &[Property] = &[
     used("client.id", Kind::Text, "Name of this client in the brokers' logs, metrics and quotas.")
         .default("millstream")
         .unlike_java("", "Java makes up consumer-GROUP-N; a fixed name can be given a quota"),
-    used("client.rack", Kind::Text, "Rack of this client, so that brokers can name a nearer replica.")
-        .default(""),
     used(
         "client.dns.lookup",
         Kind::Choice(DNS_LOOKUPS),
@@ -301,6 +299,7 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("interceptor.classes", RUST),
     no_effect("interceptors", RUST),
     no_effect("plugin.library.paths", RUST),
+    no_effect("client.rack", "records are fetched from leaders, wherever they are"),
     no_effect("exclude.internal.topics", "topics are named one by one, so none is picked by a pattern"),
     no_effect("bootstrap.resolve.timeout.ms", "names are resolved within default.api.timeout.ms"),
     no_effect("metadata.recovery.strategy", RECOVERY),

@@ -28,8 +28,6 @@ pub struct Config {
     pub bootstrap_servers: Vec<HostPort>,
     /// Sent with every request.
     pub client_id: String,
-    /// This client's rack, if it has one.
-    pub client_rack: Option<String>,
     /// The group, if there is one.
     pub group_id: Option<String>,
     /// The static member's name, if it is one. Set only together with `group_id`.
@@ -227,7 +225,6 @@ impl Config {
         let config = Self {
             bootstrap_servers,
             client_id: values.text("client.id").unwrap_or_default(),
-            client_rack: values.text("client.rack").filter(|rack| !rack.is_empty()),
             enable_auto_commit: auto_commit(&mut values, group_id.is_some()),
             group_instance_id: group_instance_id(&values, group_id.is_some())?,
             group_id,

@@ -21,6 +21,9 @@ use crate::stats::StageHistogram;
 /// Commits that may be awaited at once; more are answered with an error.
 pub(super) const MAX_WAITERS: usize = 4096;
 
+/// The shortest interval of automatic commits, whatever is asked for: each look at the marks wakes the control thread.
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+
 /// How long a commit is not tried again in a name that the coordinator refused. If the group has moved on, the next
 /// heartbeat says so, and the next try has another name.
 const REFUSED_TIME: Duration = Duration::from_secs(5);
@@ -90,6 +93,8 @@ struct Waiter {
 impl Commits {
     /// Nothing marked, nothing committed.
     pub(super) fn new(rules: CommitRules, backoff: Backoff, now: Instant) -> Self {
+        let rules =
+            CommitRules { interval: rules.interval.map(|interval| interval.max(INTERVAL_MIN)), ..rules };
         let next = rules.interval.map(|interval| now + interval);
         Self {
             rules,
@@ -211,7 +216,8 @@ impl Commits {
     /// When something is due; `member` is in whose name it could be committed now.
     pub(super) fn deadline(&self, lanes: &Lanes, member: Option<&CommitMember>) -> Option<Instant> {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
-        let may = self.in_flight.is_none() && member.is_some() && lanes.any_dirty();
+        // At the interval even if no mark is known: marks wake nobody, so they may wait to be read.
+        let may = self.in_flight.is_none() && member.is_some() && (self.is_automatic() || lanes.any_dirty());
         let due = if self.is_wanted { self.not_before } else { self.next.max(self.not_before) };
         let refused_until = member.and_then(|member| self.refused_until(member));
         let commit = due.filter(|_| may).map(|due| refused_until.map_or(due, |until| due.max(until)));

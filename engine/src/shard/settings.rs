@@ -14,7 +14,6 @@ const LANE_SHARE_DIVISOR: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct ShardSettings {
     pub(crate) client_id: String,
-    pub(crate) client_rack: String,
     pub(crate) read_committed: bool,
     pub(crate) check_crcs: bool,
     pub(crate) fetch_min_bytes: usize,
@@ -50,7 +49,6 @@ impl ShardSettings {
             .min(memory.fetch_bytes / LANE_SHARE_DIVISOR);
         Ok(Self {
             client_id: config.client_id.clone(),
-            client_rack: config.client_rack.clone().unwrap_or_default(),
             read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
             check_crcs: config.check_crcs,
             fetch_min_bytes: config.fetch_min_bytes,

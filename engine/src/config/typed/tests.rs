@@ -45,7 +45,7 @@ fn the_defaults_are_those_of_javas_consumer_and_ours() {
     assert_eq!((config.reconnect_backoff.as_millis(), config.reconnect_backoff_max.as_millis()), (50, 1000));
     assert_eq!((config.cores, config.idle_strategy), (CoresSetting::Auto, IdleStrategy::Park));
     assert!(config.check_crcs && !config.allow_auto_create_topics);
-    assert_eq!((config.group_id, config.group_instance_id, config.client_rack), (None, None, None));
+    assert_eq!((config.group_id, config.group_instance_id), (None, None));
 }
 
 #[test]
@@ -56,7 +56,6 @@ fn words_become_their_types() {
     assert_eq!(config(&["idle.strategy=spin"]).idle_strategy, IdleStrategy::Spin);
     assert_eq!(config(&["transport=io_uring"]).transport, Transport::Uring);
     assert_eq!(config(&["cores=1,3-4"]).cores, CoresSetting::List(vec![1, 3, 4]));
-    assert_eq!(config(&["client.rack=r1"]).client_rack.as_deref(), Some("r1"));
     assert_eq!(
         config(&["partition.assignment.strategy=org.apache.kafka.clients.consumer.RoundRobinAssignor,range"])
             .partition_assignment_strategy,

@@ -81,12 +81,14 @@ impl Resolver {
     pub(super) fn on_resolved(&mut self, endpoint: &Endpoint, result: io::Result<Vec<SocketAddr>>) {
         let Some(known) = self.known.get_mut(endpoint) else { return };
         *known = match result {
-            Ok(addresses) if addresses.is_empty() => Lookup::Failed("the name has no address".to_owned()),
+            Ok(addresses) if addresses.is_empty() => {
+                Lookup::Failed(format!("{} has no address", endpoint.host))
+            }
             Ok(mut addresses) => {
                 addresses.truncate(MAX_ADDRESSES_PER_HOST);
                 Lookup::Addresses(addresses.into())
             }
-            Err(error) => Lookup::Failed(format!("the name cannot be resolved: {error}")),
+            Err(error) => Lookup::Failed(format!("the name {} cannot be resolved: {error}", endpoint.host)),
         };
     }
 

@@ -121,6 +121,21 @@ fn a_commit_asked_for_while_a_join_is_open_is_answered_at_once() {
 }
 
 #[test]
+fn the_marks_are_looked_for_at_every_commit_interval_although_none_is_known() {
+    for (interval_ms, looks) in [("200", 5), ("0", 100)] {
+        let mut world =
+            started(&[("heartbeat.interval.ms", "10000"), ("auto.commit.interval.ms", interval_ms)]);
+        let end = world.now + SECOND;
+        let mut woken = 0;
+        world.run_until(SECOND, |world| {
+            woken += usize::from(world.members[0].control.deadline().is_some_and(|at| at <= end));
+            false
+        });
+        assert!((looks..2 * looks).contains(&woken), "{woken} looks at an interval of {interval_ms} ms");
+    }
+}
+
+#[test]
 fn marks_of_all_shards_leave_in_one_commit_per_interval() {
     let mut world = started(&[]);
     world.run(5 * SECOND);

@@ -1,0 +1,6 @@
+//! The binary, run against test brokers and against what is no broker.
+
+mod common;
+mod consume;
+mod demo;
+mod failures;
