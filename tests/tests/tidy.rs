@@ -108,7 +108,7 @@ fn files_that_pages_name_exist() {
 }
 
 #[test]
-fn the_file_map_names_every_folder_of_code() {
+fn the_file_map_names_every_folder_of_code_and_every_file_at_the_top_of_the_engine() {
     let pages = markdown();
     let Some(map) = pages.iter().find(|page| page.path == "docs/architecture.md") else { return };
     let folders: BTreeSet<String> = rust()
@@ -124,6 +124,13 @@ fn the_file_map_names_every_folder_of_code() {
     };
     let missing: Vec<_> = folders.iter().filter(is_missing).collect();
     assert!(missing.is_empty(), "docs/architecture.md does not name {missing:?}");
+    for file in rust() {
+        let Some(name) = file.path.strip_prefix("engine/src/").filter(|name| !name.contains('/')) else {
+            continue;
+        };
+        let is_named = name == "lib.rs" || map.text.contains(&format!("  {name} "));
+        assert!(is_named, "docs/architecture.md does not name {}", file.path);
+    }
 }
 
 #[test]
