@@ -17,7 +17,7 @@ const UNSAFE_FILES: [&str; 16] = [
     "bench/src/process.rs",
     "bench/src/rdkafka.rs",
     "cli/src/process.rs",
-    "cli/tests/cli/consume.rs",
+    "cli/tests/cli/common.rs",
     "engine/src/driver/cpu_time.rs",
     "engine/src/driver/ring.rs",
     "engine/src/driver/ring/waker.rs",

@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 use millstream::{Engine, EngineStats, Handle, Prepared};
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tuning::Host;
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::exit::Failure;
 use crate::measure::RunClock;
@@ -38,6 +40,8 @@ const SEED: u64 = 42;
 const COMMIT_INTERVAL_MS: &str = "500";
 /// How often it is looked whether the demo is over.
 const OVER_CHECK_INTERVAL: Duration = Duration::from_millis(5);
+/// Exit code of a process that a second signal ends: the shell's for SIGINT.
+const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 /// How long records that were sent may go unhandled, once the producer has ended, before they count as lost.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -70,7 +74,7 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
     let ending =
         Ending::start(args, engine.handle(), Arc::clone(&partitions), Arc::clone(&producer.state), grace)?;
     let handle = engine.handle();
-    let ended = engine.wait_for_signal(grace);
+    let ended = engine.wait();
     let waits = producer.state.waits();
     producer.stop()?;
     watch.finish();
@@ -97,15 +101,12 @@ fn finish(args: &DemoArgs, run: &Run, stats: &EngineStats, waits: u64) -> Result
     } else {
         command::print(&summary.to_string())?;
     }
-    if is_right(&verified, args.records) { Ok(()) } else { Err(Failure::NotVerified(verified.to_string())) }
+    if is_right(&verified) { Ok(()) } else { Err(Failure::NotVerified(verified.to_string())) }
 }
 
-/// After a signal, what was sent and not handled is no loss: a restart would go on with it.
-fn is_right(verified: &Verified, records: Option<u64>) -> bool {
-    let Verified { sent, handled, lost, twice, reordered, checksum_ok } = *verified;
-    let was_cut_short = records.is_none_or(|records| sent < records);
-    let is_complete = lost == 0 && checksum_ok;
-    twice == 0 && reordered == 0 && (is_complete || was_cut_short && handled + lost == sent)
+fn is_right(verified: &Verified) -> bool {
+    let Verified { lost, twice, reordered, checksum_ok, .. } = *verified;
+    lost == 0 && twice == 0 && reordered == 0 && checksum_ok
 }
 
 fn start_broker(plan: &Plan) -> Result<TestBroker, Failure> {
@@ -161,7 +162,8 @@ fn watch(
     Watch::start(handle, interval, move |stats| view.show(stats)).map_err(Failure::failed)
 }
 
-/// Stops the engine when the demo is over: by its duration, or by all records being handled.
+/// Stops the engine when the demo is over: after the last record, its duration, or a signal, and once everything that
+/// was sent by then is handled.
 struct Ending {
     stop: Sender<()>,
     thread: JoinHandle<Option<EngineStats>>,
@@ -177,6 +179,7 @@ impl Ending {
     ) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel();
         let until = args.duration.map(|duration| Instant::now() + duration);
+        let was_signalled = signals().map_err(Failure::failed)?;
         let body = move || {
             let mut drained_by = None;
             while stopped.recv_timeout(OVER_CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
@@ -186,13 +189,11 @@ impl Ending {
                     if partitions.handled() < partitions.sent() && now < drained_by {
                         continue;
                     }
-                } else if until.is_none_or(|until| now < until) {
-                    continue;
-                } else {
-                    producer.stop_writing();
-                    continue;
+                    return end(&handle, grace);
                 }
-                return end(&handle, grace);
+                if was_signalled.load(Ordering::Relaxed) || until.is_some_and(|until| now >= until) {
+                    producer.stop_writing();
+                }
             }
             None
         };
@@ -205,6 +206,18 @@ impl Ending {
         drop(self.stop);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
+}
+
+/// A flag that SIGINT and SIGTERM set; the second of them ends the process at once.
+fn signals() -> io::Result<Arc<AtomicBool>> {
+    let was_signalled = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag unset and sets it, the second ends the process.
+        let flag = Arc::clone(&was_signalled);
+        signal_hook::flag::register_conditional_shutdown(signal, SECOND_SIGNAL_EXIT_CODE, flag)?;
+        signal_hook::flag::register(signal, Arc::clone(&was_signalled))?;
+    }
+    Ok(was_signalled)
 }
 
 /// Commits what is handled, so that the commit is measured too, and stops the engine.

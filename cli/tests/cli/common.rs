@@ -1,6 +1,6 @@
 //! The binary and a test broker with records for it.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 use millstream_testbroker::{Config, TestBroker};
@@ -65,4 +65,10 @@ pub(crate) fn stderr(output: &Output) -> String {
 /// The summary on the last line.
 pub(crate) fn summary(output: &Output) -> serde_json::Value {
     serde_json::from_str(stdout(output).lines().last().unwrap()).unwrap()
+}
+
+/// Sends SIGTERM.
+pub(crate) fn terminate(child: &Child) {
+    // SAFETY: a signal to a child of ours that has not been waited for.
+    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
 }

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::common::{broker, consume, fill, millstream, sorted_lines, stderr, stdout, summary};
+use crate::common::{broker, consume, fill, millstream, sorted_lines, stderr, stdout, summary, terminate};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[test]
@@ -170,8 +170,7 @@ fn a_signal_ends_it_in_order_with_its_summary() {
     let mut reader = BufReader::new(child.stdout.take().unwrap());
     let mut lines = (&mut reader).lines().map(Result::unwrap);
     assert_eq!(lines.by_ref().take(10).last().as_deref(), Some("0-9"));
-    // SAFETY: a signal to a child of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+    terminate(&child);
     let summary: serde_json::Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
     assert_eq!(summary["records"], 10);
     assert_eq!(child.wait().unwrap().code(), Some(0));

@@ -1,6 +1,9 @@
 //! `millstream demo`, as a person runs it first.
 
-use crate::common::{millstream, stderr, stdout, summary};
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+
+use crate::common::{millstream, stderr, stdout, summary, terminate};
 
 #[test]
 fn every_record_is_verified_and_every_stage_filled() {
@@ -38,4 +41,18 @@ fn a_duration_ends_it_and_what_was_sent_by_then_is_handled() {
         ["demo", "--duration", "500ms", "--rate", "max", "--record-size", "1000", "--handler-us", "5"];
     let text = stdout(&millstream(&options).output().unwrap());
     assert!(text.contains(" 0 lost, 0 twice, 0 reordered, checksum equal\n"), "{text}");
+}
+
+#[test]
+fn a_signal_ends_it_once_what_was_sent_is_handled() {
+    let mut child =
+        millstream(&["demo", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // The first line of progress: records flow.
+    assert!(lines.any(|line| line.contains(" sent, ")));
+    terminate(&child);
+    // Read to its end, so that nothing it says finds nobody listening.
+    lines.for_each(drop);
+    let output = child.wait_with_output().unwrap();
+    assert!(summary(&output)["handled"].as_u64().is_some_and(|handled| handled > 0));
 }
