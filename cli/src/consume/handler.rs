@@ -73,11 +73,18 @@ impl Consumer {
 
     /// The way of every record where nothing is written and none is left out.
     fn count(&mut self, batch: &Batch<'_>) {
+        // A copy of its own can stay in registers while the batch is walked.
+        let mut tally = self.tally;
         if self.run.checksum {
-            batch.records().for_each(|record| self.tally.add_with_checksum(record.value()));
+            for record in batch.records() {
+                tally.add_with_checksum(record.value());
+            }
         } else {
-            batch.records().for_each(|record| self.tally.add(record.value()));
+            for record in batch.records() {
+                tally.add(record.value());
+            }
         }
+        self.tally = tally;
     }
 
     /// Takes records until the batch or what was asked for ends, and writes them.
