@@ -1,6 +1,7 @@
 //! Engines as members of groups of real Kafka: what is handed over, killed, stopped or held up is neither lost nor,
 //! where that can be had, handled twice.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::thread::JoinHandle;
 
@@ -9,9 +10,12 @@ use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce, Produced, Result
 use millstream_tests::require;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_engine_member");
-/// A member that commits often and is missed soon.
+/// A member that commits often and is missed soon, yet not so soon that a busy machine looks like a dead one.
 const QUICK: [(&str, &str); 3] =
-    [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "300"), ("auto.commit.interval.ms", "200")];
+    [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300"), ("auto.commit.interval.ms", "200")];
+/// A member that commits when it gives partitions up, and otherwise when it is told to.
+const RARE: [(&str, &str); 3] =
+    [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300"), ("auto.commit.interval.ms", "600000")];
 
 #[test]
 fn members_that_join_and_stop_in_order_handle_every_record_once() {
@@ -44,8 +48,7 @@ fn a_member_killed_and_one_stopped_while_java_writes_lose_nothing_and_repeat_onl
     let written = Produce { rate: 8_000, ..topic(kafka, "killed", 6, 64_000) };
     let producer = write(kafka, &java, &written);
     let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "killed", &written);
-    // It commits when it gives partitions up, and otherwise when it is told to.
-    let victim = group.join("victim", &[QUICK[0], QUICK[1], ("auto.commit.interval.ms", "600000")]);
+    let victim = group.join("victim", &RARE);
     let (stopped, heir) = (group.join("stopped", &QUICK), group.join("heir", &QUICK));
     group.wait_until_shared_by(&[victim, stopped, heir]);
     group.wait_until("all three handle", |group| {
@@ -76,6 +79,213 @@ fn a_member_killed_and_one_stopped_while_java_writes_lose_nothing_and_repeat_onl
     assert_committed_to_the_end(kafka, &java, "killed", &written);
 }
 
+#[test]
+fn java_and_engines_hand_over_both_ways_under_range() {
+    mixed("range", "org.apache.kafka.clients.consumer.RangeAssignor");
+}
+
+#[test]
+fn java_and_engines_hand_over_both_ways_under_roundrobin() {
+    mixed("roundrobin", "org.apache.kafka.clients.consumer.RoundRobinAssignor");
+}
+
+fn mixed(strategy: &'static str, java_strategy: &str) {
+    const STRATEGY: &str = "partition.assignment.strategy";
+    let (kafka, java) = require!(kafka());
+    let written = Produce { rate: 2_000, ..topic(kafka, strategy, 4, 40_000) };
+    let producer = write(kafka, &java, &written);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), strategy, &written);
+    let properties = with(&QUICK, &[(STRATEGY, strategy)]);
+    let first = group.join("first", &properties);
+    group.wait_until_shared_by(&[first]);
+    let guest = group.join_java(&java, "guest", &[(STRATEGY, java_strategy)]);
+    group.wait_until_shared_by(&[first, guest]);
+    group.stop(&[first]);
+    group.wait_until_shared_by(&[guest]);
+    let second = group.join("second", &properties);
+    group.wait_until_shared_by(&[guest, second]);
+    group.stop(&[guest]);
+    group.wait_until_shared_by(&[second]);
+    producer.join().unwrap().unwrap();
+    group.wait_until_complete();
+    group.stop(&[second]);
+    assert_eq!(group.deliveries.repeated(), [].into());
+    assert!(!group.members[guest].positions.is_empty(), "the Java member handled its share");
+    assert_committed_to_the_end(kafka, &java, strategy, &written);
+}
+
+#[test]
+fn a_commit_asked_for_while_a_slow_member_holds_a_join_open_is_answered_before_that_join_ends() {
+    let (kafka, java) = require!(kafka());
+    let written = topic(kafka, "held", 6, 6_000);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "held", &written);
+    let engine = group.join("engine", &RARE);
+    let range = ("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor");
+    let slow = group.join_java(&java, "slow", &[range]);
+    group.wait_until_shared_by(&[engine, slow]);
+    java.produce(&kafka.bootstrap(), &written).unwrap();
+    group.wait_until_complete();
+    group.java(slow).hold().unwrap();
+    group.wait_until("the slow member is held", |group| is_holding(group, slow) == Some(true));
+    let third = group.join("third", &RARE);
+    group
+        .wait_until("the engine has given its partitions up", |group| group.members[engine].owned.is_empty());
+    // Between that and its JoinGroup a commit may still succeed, with nothing left to commit.
+    let refused = (0..100)
+        .map(|_| group.commit(engine))
+        .find(|answer| !matches!(answer, EngineEvent::Committed { .. }));
+    assert!(matches!(refused, Some(EngineEvent::CommitFailed { is_rebalance: true, .. })), "{refused:?}");
+    assert_eq!(kafka.group("held").unwrap().state, "PreparingRebalance");
+    assert!(group.members[engine].owned.is_empty() && group.members[third].owned.is_empty());
+    assert_eq!(is_holding(&group, slow), Some(true), "nobody has released it");
+    group.java(slow).release().unwrap();
+    group.wait_until_shared_by(&[engine, slow, third]);
+    assert_eq!(commit(&mut group, engine), [], "what it had handled was committed when it gave it up");
+    group.stop(&[engine, slow, third]);
+    assert_eq!(group.deliveries.repeated(), [].into());
+    assert_committed_to_the_end(kafka, &java, "held", &written);
+}
+
+#[test]
+fn heartbeats_go_on_while_a_handler_is_busy() {
+    let (kafka, java) = require!(kafka());
+    let written = topic(kafka, "busy", 2, 2_000);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "busy", &written);
+    let busy = group.join("busy", &with(&QUICK, &[("session.timeout.ms", "3000")]));
+    group.wait_until_shared_by(&[busy]);
+    // Dies while the handler is busy, and is missed when a session twice as long as the busy member's is over.
+    let mut clock = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "clock", &topic(kafka, "clock", 1, 0));
+    let dead = clock.join("dead", &QUICK);
+    clock.wait_until_shared_by(&[dead]);
+    group.engine(busy).hold().unwrap();
+    group.wait_until("handlers are told to hold", |group| is_holding(group, busy) == Some(true));
+    java.produce(&kafka.bootstrap(), &written).unwrap();
+    group.wait_until("a handler is busy", |group| held(group, busy).is_some());
+    clock.kill9(dead);
+    group.wait_until("the dead member is missed", |_| kafka.group("clock").unwrap().clients.is_empty());
+    let known = kafka.group("busy").unwrap();
+    assert_eq!((known.state.as_str(), known.clients), ("Stable", vec!["busy".to_owned()]));
+    group.engine(busy).release().unwrap();
+    group.wait_until_complete();
+    group.stop(&[busy]);
+    assert_eq!(lost(&group, busy), Vec::<i32>::new());
+    assert_eq!(group.deliveries.repeated(), [].into());
+    assert_committed_to_the_end(kafka, &java, "busy", &written);
+}
+
+#[test]
+fn a_member_leaves_when_a_handler_takes_longer_than_max_poll_interval_and_says_which_lane() {
+    let (kafka, java) = require!(kafka());
+    let written = topic(kafka, "overdue", 2, 2_000);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "overdue", &written);
+    // Its session outlasts the test, so it is not the session that ends.
+    let slow = group
+        .join("slow", &with(&QUICK, &[("max.poll.interval.ms", "3000"), ("session.timeout.ms", "120000")]));
+    let heir = group.join("heir", &QUICK);
+    group.wait_until_shared_by(&[slow, heir]);
+    group.engine(slow).hold().unwrap();
+    group.wait_until("handlers are told to hold", |group| is_holding(group, slow) == Some(true));
+    java.produce(&kafka.bootstrap(), &written).unwrap();
+    group.wait_until("a handler is busy", |group| held(group, slow).is_some());
+    let lane = held(&group, slow).unwrap();
+    group.wait_until("another member owns all", |group| group.members[heir].owned.len() == 2);
+    group.wait_until_complete();
+    let said = format!("overdue-{lane} took longer than max.poll.interval.ms");
+    let log = group.engine(slow).log();
+    assert!(log.contains(&said), "{log}");
+    assert_eq!(kafka.group("overdue").unwrap().clients, ["heir"]);
+    group.engine(slow).release().unwrap();
+    group.wait_until_shared_by(&[slow, heir]);
+    assert_eq!(lost(&group, slow), [lane]);
+    let repeated = group.deliveries.repeated();
+    assert!(repeated.keys().all(|&partition| partition == lane), "{repeated:?}");
+    group.stop(&[slow, heir]);
+    assert_committed_to_the_end(kafka, &java, "overdue", &written);
+}
+
+#[test]
+fn a_frozen_member_is_replaced_and_loses_its_lanes_without_a_commit_when_it_wakes() {
+    let (kafka, java) = require!(kafka());
+    let written = topic(kafka, "frozen", 4, 8_000);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "frozen", &written);
+    let zombie = group.join("zombie", &with(&RARE, &[("session.timeout.ms", "3000")]));
+    let heir = group.join("heir", &RARE);
+    group.wait_until_shared_by(&[zombie, heir]);
+    write_part(kafka, &java, &written, 0..4_000);
+    group.wait_until("the first half is handled", |group| group.deliveries.covered() == 4_000);
+    let taken: Vec<i32> = group.members[zombie].owned.keys().copied().collect();
+    group.engine(zombie).freeze();
+    group.wait_until("another member owns all", |group| group.members[heir].owned.len() == 4);
+    assert!(taken.iter().all(|partition| group.members[heir].owned[partition] == 0), "nothing was committed");
+    write_part(kafka, &java, &written, 4_000..8_000);
+    group.wait_until_complete();
+    group.wait_until("the heir is at the end", |group| {
+        (0..4).all(|partition| group.members[heir].positions.get(&partition) == Some(&2_000))
+    });
+    assert_eq!(commit(&mut group, heir).len(), 4);
+    group.engine(zombie).thaw();
+    group.wait_until("the zombie has lost its lanes", |group| lost(group, zombie).len() == taken.len());
+    group.wait_until_shared_by(&[zombie, heir]);
+    assert!(group.members[zombie].owned.values().all(|&start| start == 2_000), "nothing was committed over");
+    assert_eq!(kafka.committed("frozen", "frozen", 4).unwrap(), [Some(2_000); 4]);
+    let repeated = group.deliveries.repeated();
+    assert!(repeated.keys().all(|partition| taken.contains(partition)), "{repeated:?}");
+    group.stop(&[zombie, heir]);
+    assert_committed_to_the_end(kafka, &java, "frozen", &written);
+}
+
+#[test]
+fn offsets_are_committed_at_the_interval_or_only_by_hand() {
+    let (kafka, java) = require!(kafka());
+    let written = topic(kafka, "hand", 2, 2_000);
+    let committed = || kafka.committed("hand", "hand", 2).unwrap();
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "hand", &written);
+    let hand = group.join("hand", &[("enable.auto.commit", "false"), ("auto.commit.interval.ms", "50")]);
+    write_part(kafka, &java, &written, 0..1_000);
+    group.wait_until("the first half is handled", |group| group.deliveries.covered() == 1_000);
+    assert_eq!(committed(), [None; 2]);
+    let at = |partition| Offset { partition, offset: 500 };
+    assert_eq!(commit(&mut group, hand), [at(0), at(1)]);
+    assert_eq!(committed(), [Some(500); 2]);
+    write_part(kafka, &java, &written, 1_000..2_000);
+    group.wait_until_complete();
+    group.stop(&[hand]);
+    assert_eq!(committed(), [Some(500); 2], "not even at its end");
+    let timed = group.join("timed", &QUICK);
+    group.wait_until("what was handled is committed", |_| committed() == [Some(1_000); 2]);
+    let second_half: Vec<Range<i64>> = std::iter::once(500..1_000).collect();
+    assert_eq!(group.deliveries.repeated(), [(0, second_half.clone()), (1, second_half)].into());
+    group.stop(&[timed]);
+    assert_committed_to_the_end(kafka, &java, "hand", &written);
+}
+
+#[test]
+fn consumption_and_commits_go_on_when_the_groups_coordinator_is_killed() {
+    let java = require!(JavaTools::new());
+    let mut kafka = require!(KafkaCluster::start(Spec::new().brokers(3)));
+    kafka.create_replicated_topic("failover", 6, 3, &[]).unwrap();
+    let written = Produce { rate: 2_000, ..Produce::new("failover", 6, 36_000) };
+    let producer = write(&kafka, &java, &written);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "failover", &written);
+    let patient = with(&RARE, &[("session.timeout.ms", "30000")]);
+    let (a, b) = (group.join("a", &patient), group.join("b", &patient));
+    group.wait_until_shared_by(&[a, b]);
+    group.wait_until("both handle", |group| group.members.iter().all(|member| !member.positions.is_empty()));
+    assert!(!commit(&mut group, a).is_empty());
+    let coordinator = kafka.coordinator("failover").unwrap();
+    kafka.kill9(coordinator);
+    let before = group.deliveries.covered();
+    group.wait_until("consumption goes on", |group| group.deliveries.covered() > before + 6_000);
+    assert!(!commit(&mut group, a).is_empty());
+    assert_ne!(kafka.coordinator("failover").unwrap(), coordinator);
+    producer.join().unwrap().unwrap();
+    group.wait_until_complete();
+    group.stop(&[a, b]);
+    assert_eq!((lost(&group, a), lost(&group, b)), (vec![], vec![]));
+    assert_eq!(group.deliveries.repeated(), [].into());
+    assert_committed_to_the_end(&kafka, &java, "failover", &written);
+}
+
 /// The one broker that most tests share, and Java's clients.
 fn kafka() -> Result<(&'static KafkaCluster, JavaTools)> {
     static KAFKA: OnceLock<Option<KafkaCluster>> = OnceLock::new();
@@ -98,6 +308,43 @@ fn topic(kafka: &KafkaCluster, name: &str, partitions: u32, records: u64) -> Pro
 fn write(kafka: &KafkaCluster, java: &JavaTools, what: &Produce) -> JoinHandle<Result<Produced>> {
     let (bootstrap, java, what) = (kafka.bootstrap(), java.clone(), what.clone());
     std::thread::spawn(move || java.produce(&bootstrap, &what))
+}
+
+/// Writes some of the records, by index.
+fn write_part(kafka: &KafkaCluster, java: &JavaTools, what: &Produce, part: Range<u64>) {
+    let part = Produce { first_index: part.start, records: part.end - part.start, ..what.clone() };
+    java.produce(&kafka.bootstrap(), &part).unwrap();
+}
+
+/// Properties, some of them otherwise.
+fn with<'a>(properties: &[(&'a str, &'a str)], changes: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+    let is_kept = |(name, _): &&(&str, &str)| changes.iter().all(|(changed, _)| changed != name);
+    properties.iter().filter(is_kept).chain(changes).copied().collect()
+}
+
+/// Whether a member was told last to hold, or to go on.
+fn is_holding(group: &GroupUnderWatch, member: usize) -> Option<bool> {
+    group.members[member].events.iter().rev().find_map(|event| match event {
+        EngineEvent::Holding { is_on } => Some(*is_on),
+        _ => None,
+    })
+}
+
+/// The partition whose batch a handler keeps.
+fn held(group: &GroupUnderWatch, member: usize) -> Option<i32> {
+    group.members[member].events.iter().rev().find_map(|event| match event {
+        EngineEvent::Held { partition } => Some(*partition),
+        _ => None,
+    })
+}
+
+/// The partitions that a member has lost.
+fn lost(group: &GroupUnderWatch, member: usize) -> Vec<i32> {
+    let lost = group.members[member].events.iter().filter_map(|event| match event {
+        EngineEvent::Lost { partition } => Some(*partition),
+        _ => None,
+    });
+    lost.collect()
 }
 
 fn commit(group: &mut GroupUnderWatch, member: usize) -> Vec<Offset> {
