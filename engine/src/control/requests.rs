@@ -68,5 +68,5 @@ impl Control {
 }
 
 fn not_owned(at: &TopicPartition) -> Error {
-    Error::UnknownTopic(format!("{at} is not consumed by this engine (now)"))
+    Error::NotOwned { topic: at.topic.to_string(), partition: at.partition }
 }

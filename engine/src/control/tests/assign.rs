@@ -255,7 +255,11 @@ fn seeks_count_and_pauses_reach_the_shard() {
     assert_eq!(told, ["seek 1 to 7", "seek 2 to 0", "pause"]);
     let (promise, answer) = reply();
     world.request(0, Request::Resume { partitions: vec![TopicPartition::new("t", 9)], reply: promise });
-    assert!(matches!(answer.wait(), Some(Err(Error::UnknownTopic(text))) if text.contains("t-9")));
+    assert!(matches!(answer.wait(), Some(Err(Error::NotOwned { partition: 9, topic })) if topic == "t"));
+    let (promise, answer) = reply();
+    let at = TopicPartition::new("other", 0);
+    world.request(0, Request::Seek { at, to: StartPosition::Latest, reply: promise });
+    assert!(matches!(answer.wait(), Some(Err(Error::NotOwned { partition: 0, topic })) if topic == "other"));
 }
 
 #[test]
