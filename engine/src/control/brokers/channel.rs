@@ -204,7 +204,7 @@ impl Channel {
             }
             Lookup::Failed(reason) => {
                 shared.resolver.forget(&endpoint);
-                self.failed(reason, true, now, shared);
+                self.failed(format!("{endpoint}: {reason}"), true, now, shared);
                 true
             }
             Lookup::Addresses(addresses) => {

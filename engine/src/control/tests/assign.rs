@@ -109,6 +109,19 @@ fn servers_that_are_no_kafka_brokers_end_the_start_with_what_they_are() {
 }
 
 #[test]
+fn a_server_whose_name_has_no_address_ends_the_start_with_that_name() {
+    let mut world = World::new(1, &[("t", 1)]);
+    let servers = [("bootstrap.servers", "nowhere.invalid:9092")];
+    world.start(&servers, assign("t", None, StartPosition::Earliest), 1);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+    let ended = world.members[0].ended.take().unwrap();
+    assert!(
+        matches!(&ended, Err(Error::Bootstrap(text)) if text.contains("nowhere.invalid:9092")),
+        "{ended:?}"
+    );
+}
+
+#[test]
 fn one_bootstrap_server_that_answers_is_enough() {
     let mut world = World::new(2, &[("t", 2)]);
     world.cluster.stop_broker(1, world.now).unwrap();
