@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
+use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest, ListOffsetsRequest, TopicName,
+    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest,
+    ListOffsetsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -134,6 +136,26 @@ impl KafkaCluster {
             let message = result.error_message.as_ref().map(StrBytes::as_str);
             check(&format!("configuring topic {name}"), result.error_code, message)
         })
+    }
+
+    /// Deletes the records of a partition below an offset, as retention does in its time.
+    ///
+    /// # Errors
+    /// If the leader cannot be asked, or refuses.
+    pub fn delete_records(&self, topic: &str, partition: i32, below: i64) -> Result<()> {
+        let what = format!("deleting the records of {topic}/{partition} below {below}");
+        let known = self.partitions(topic)?.into_iter().find(|known| known.partition == partition);
+        let Some(leader) = known.map(|known| known.leader).filter(|leader| *leader >= 0) else {
+            return check(&what, ResponseError::LeaderNotAvailable.code(), None);
+        };
+        let deleted = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(below);
+        let topics =
+            DeleteRecordsTopic::default().with_name(TopicName(text(topic))).with_partitions(vec![deleted]);
+        let request =
+            DeleteRecordsRequest::default().with_topics(vec![topics]).with_timeout_ms(REQUEST_TIMEOUT_MS);
+        let answer = self.client(leader)?.request(&request)?;
+        let mut results = answer.topics.iter().flat_map(|topic| &topic.partitions);
+        results.try_for_each(|result| check(&what, result.error_code, None))
     }
 
     /// Waits until a broker's log cleaner has compacted each partition of a topic up to an offset, in order of

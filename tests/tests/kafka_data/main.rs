@@ -1,6 +1,10 @@
 //! Engines that consume real Kafka: what their handlers are given is what Kafka's Java producer wrote.
 
 mod codecs;
+mod failures;
+mod parked;
+mod positions;
+mod sizes;
 mod transactions;
 
 use std::sync::OnceLock;
@@ -37,6 +41,11 @@ fn engine(kafka: &KafkaCluster) -> EngineBuilder {
     Engine::builder().property("bootstrap.servers", kafka.bootstrap()).property("cores", one_core())
 }
 
+/// Starts an engine whose handlers write into a ledger.
+fn start(engine: EngineBuilder, ledger: &Ledger) -> Engine {
+    engine.build().unwrap().start(ledger.factory()).unwrap()
+}
+
 /// Consumes all of a topic from its beginning to its end.
 fn read_to_end(engine: EngineBuilder, topic: &str) -> (Vec<SeenPartition>, Report) {
     let engine = engine.assign(topic, Partitions::All, StartPosition::Earliest);
@@ -46,8 +55,7 @@ fn read_to_end(engine: EngineBuilder, topic: &str) -> (Vec<SeenPartition>, Repor
 /// Consumes what the engine is assigned of a topic to its end.
 fn read_assigned_to_end(engine: EngineBuilder, topic: &str) -> (Vec<SeenPartition>, Report) {
     let ledger = Ledger::new();
-    let engine = engine.stop_at_end(true).build().unwrap().start(ledger.factory()).unwrap();
-    let report = ended(engine).unwrap();
+    let report = ended(start(engine.stop_at_end(true), &ledger)).unwrap();
     let seen = ledger.topic(topic);
     assert!(seen.iter().all(|partition| partition.is_ordered), "{topic}: {seen:?}");
     (seen, report)

@@ -4,7 +4,7 @@ use millstream::{Partitions, StartPosition};
 use millstream_tests::engine::{Ledger, SeenPartition, wait_until};
 use millstream_tests::kafka::{COMPACTED, Consume, Produce, Tally};
 
-use super::{PATIENCE, committed, engine, kafka, read_to_end};
+use super::{PATIENCE, committed, engine, kafka, read_to_end, start};
 
 #[test]
 fn read_uncommitted_hands_out_aborted_and_open_transactions_too() {
@@ -38,13 +38,12 @@ fn read_committed_measures_its_lag_from_the_last_stable_offset() {
     kafka.create_topic("open-ended", 2, &[]).unwrap();
     let produced = java.produce(&kafka.bootstrap(), &transactions("open-ended")).unwrap();
     let ledger = Ledger::new();
-    let engine = engine(kafka)
-        .property("isolation.level", "read_committed")
-        .assign("open-ended", Partitions::All, StartPosition::Earliest)
-        .build()
-        .unwrap()
-        .start(ledger.factory())
-        .unwrap();
+    let engine = engine(kafka).property("isolation.level", "read_committed").assign(
+        "open-ended",
+        Partitions::All,
+        StartPosition::Earliest,
+    );
+    let engine = start(engine, &ledger);
     let handle = engine.handle();
     let lanes = wait_until("no lag on any partition", || {
         let lanes = handle.stats().unwrap().lanes;
