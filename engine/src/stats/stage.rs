@@ -121,7 +121,11 @@ impl StageHistogram {
 
     /// The latency at a quantile from 0 to 1, microseconds; 0 when nothing was counted.
     pub(crate) fn quantile_us(&self, quantile: f64) -> f64 {
-        if self.histogram.is_empty() { 0.0 } else { self.histogram.value_at_quantile(quantile) as f64 / 1e3 }
+        if self.histogram.is_empty() {
+            return 0.0;
+        }
+        // A bucket answers with its upper end, which may lie beyond the longest that was counted.
+        (self.histogram.value_at_quantile(quantile) as f64 / 1e3).min(self.max_us())
     }
 
     /// The longest latency, microseconds; 0 when nothing was counted.
@@ -148,6 +152,13 @@ mod tests {
         fast.merge(&slow);
         assert_eq!(fast.count(), 2);
         assert_eq!(fast.slowest(), Some(Slowest { latency_ns: 50_000, slot: Some(2), offset: 20 }));
+    }
+
+    #[test]
+    fn no_quantile_exceeds_the_longest_latency() {
+        let mut stage = StageHistogram::new();
+        stage.record(20_500_123, None, -1);
+        assert_eq!(stage.quantile_us(0.5), stage.max_us());
     }
 
     #[test]
