@@ -112,15 +112,20 @@ impl ShardEnd {
         !self.commands.is_empty()
     }
 
-    /// Passes on what the shard has to tell, as far as there is room. Only events wake the control thread: marks are
-    /// read when it commits. Marks go first, so that an event never overtakes the progress before it.
-    pub(crate) fn pass_on(&mut self, shard: &mut Shard, mut stamp: impl FnMut(&mut Event)) {
+    /// Passes on progress as far as there is room. It wakes nobody: marks are read when there is something to commit.
+    pub(crate) fn pass_on_marks(&mut self, shard: &mut Shard) {
         while !self.marks.is_full()
             && let Some(mark) = shard.poll_mark()
         {
             // There is room: this end is the only one that fills it.
             let _ = self.marks.push(mark);
         }
+    }
+
+    /// Passes on what the shard has to tell, as far as there is room. Only events wake the control thread. Marks go
+    /// first, so that an event never overtakes the progress before it.
+    pub(crate) fn pass_on(&mut self, shard: &mut Shard, mut stamp: impl FnMut(&mut Event)) {
+        self.pass_on_marks(shard);
         let mut any = false;
         while !self.events.is_full()
             && let Some(mut event) = shard.poll_event()

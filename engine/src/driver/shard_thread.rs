@@ -86,6 +86,8 @@ impl ShardLoop {
         let mut any = false;
         while self.shard.dispatch(clock) {
             any = true;
+            // Before the next handler, which may hold the thread for long.
+            self.end.pass_on_marks(&mut self.shard);
             if self.transport.has_pending() || self.end.has_command() || clock.now() >= until {
                 break;
             }
