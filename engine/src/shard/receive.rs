@@ -267,7 +267,8 @@ impl Shard {
                     error => Event::LeaderWanted { lane, reason: error.name() },
                 });
             }
-            error if error.is_retriable() => {
+            // The broker failed in some way of its own; like Java's client, ask again.
+            error if error.is_retriable() || error == ErrorCode::UNKNOWN_SERVER_ERROR => {
                 tracing::debug!(topic = %lane.topic.name, partition = lane.partition, %error, "fetching again later");
                 self.retry_later(lane, now);
             }
