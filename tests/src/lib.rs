@@ -1,6 +1,10 @@
 //! Integration suites of Millstream.
 
 pub mod cores;
+pub mod cutter;
 pub mod engine;
+pub mod gate;
 pub mod group;
+pub mod journal;
 pub mod kafka;
+pub mod numbers;

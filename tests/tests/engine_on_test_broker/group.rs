@@ -1,0 +1,97 @@
+//! Members of a group in one process share partitions and hand them over without loss or duplicates.
+
+use millstream::Engine;
+use millstream_testbroker::{Config, TestBroker};
+use millstream_tests::gate::PATIENCE;
+use millstream_tests::journal::Journal;
+use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
+
+use super::broker_with;
+
+const PARTITIONS: i32 = 6;
+
+fn member(broker: &TestBroker, name: &str, assignor: &str, journal: &Journal) -> Engine {
+    engine(broker)
+        .property("client.id", name)
+        .property("heartbeat.interval.ms", "20")
+        .property("partition.assignment.strategy", assignor)
+        .group(GROUP)
+        .topics([TOPIC])
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap()
+}
+
+fn append_everywhere(broker: &TestBroker, records: i64) {
+    (0..PARTITIONS).for_each(|partition| append(&broker.handle(), partition, records));
+}
+
+fn wait_for_members(broker: &TestBroker, members: usize) {
+    let is_stable = broker.handle().wait_until(PATIENCE, |cluster| {
+        cluster.group(GROUP).is_some_and(|group| {
+            group.members.len() == members && group.state == millstream_testbroker::GroupState::Stable
+        })
+    });
+    assert!(is_stable, "{:?}", broker.handle().with(|cluster, _| cluster.group(GROUP)));
+}
+
+/// Members come and go in order; every record is handled exactly once in all, in order per partition and member.
+fn share_and_hand_over(assignor: &str) {
+    let broker = broker_with(Config::default(), PARTITIONS, 100);
+    // One journal: the order across members is seen, too.
+    let all = Journal::default();
+    let first = member(&broker, "first", assignor, &all);
+    all.wait_until(|entries| entries.total() >= 50);
+    let second = member(&broker, "second", assignor, &all);
+    wait_for_members(&broker, 2);
+    append_everywhere(&broker, 100);
+    all.wait_until(|entries| entries.total() >= 700);
+    let third = member(&broker, "third", assignor, &all);
+    wait_for_members(&broker, 3);
+    append_everywhere(&broker, 100);
+    first.handle().shutdown(PATIENCE).unwrap();
+    append_everywhere(&broker, 100);
+    all.wait_until(|entries| entries.total() >= 2_400);
+    second.handle().shutdown(PATIENCE).unwrap();
+    append_everywhere(&broker, 100);
+    let entries = all.wait_until(|entries| entries.total() >= 3_000);
+    third.handle().shutdown(PATIENCE).unwrap();
+    for partition in 0..PARTITIONS {
+        entries.assert_exactly(partition, 0..500);
+        assert_eq!(committed(&broker.handle(), partition), Some(500));
+    }
+}
+
+#[test]
+fn members_share_partitions_by_range_and_hand_them_over_exactly_once() {
+    share_and_hand_over("range");
+}
+
+#[test]
+fn members_share_partitions_by_roundrobin_and_hand_them_over_exactly_once() {
+    share_and_hand_over("roundrobin");
+}
+
+#[test]
+fn each_member_gets_its_share() {
+    let broker = broker_with(Config::default(), PARTITIONS, 10);
+    let journals = [Journal::default(), Journal::default(), Journal::default()];
+    let members: Vec<Engine> = ["a", "b", "c"]
+        .iter()
+        .zip(&journals)
+        .map(|(name, journal)| member(&broker, name, "range", journal))
+        .collect();
+    wait_for_members(&broker, 3);
+    append_everywhere(&broker, 10);
+    let delivered = |at: &Journal| at.entries().offsets.values().filter(|o| o.last() == Some(&19)).count();
+    for journal in &journals {
+        journal.wait_until(|entries| {
+            entries.offsets.values().filter(|offsets| offsets.last() == Some(&19)).count() == 2
+        });
+    }
+    assert_eq!(journals.each_ref().map(delivered), [2, 2, 2]);
+    for member in &members {
+        member.handle().shutdown(PATIENCE).unwrap();
+    }
+}

@@ -1,0 +1,23 @@
+//! The engine against the test broker, over TCP: every record is counted and compared.
+
+mod brokers;
+mod corruption;
+mod failures;
+mod group;
+mod memory;
+mod sessions;
+mod steering;
+mod stopping;
+
+use millstream_testbroker::{Config, TestBroker};
+use millstream_tests::numbers::{TOPIC, append};
+
+/// A broker with the topic, so many partitions with so many records each.
+fn broker_with(config: Config, partitions: i32, records: i64) -> TestBroker {
+    let broker = TestBroker::start(config).unwrap();
+    broker.handle().create_topic(TOPIC, partitions).unwrap();
+    for partition in 0..partitions {
+        append(&broker.handle(), partition, records);
+    }
+    broker
+}

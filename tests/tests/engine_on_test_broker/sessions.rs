@@ -1,0 +1,91 @@
+//! Fetch sessions as brokers grant, refuse and forget them, and brokers that know less.
+
+use millstream::{Partitions, StartPosition};
+use millstream_testbroker::{ApiKey, Config, Versions};
+use millstream_tests::gate::PATIENCE;
+use millstream_tests::journal::Journal;
+use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
+
+use super::broker_with;
+
+/// Consumes three partitions while they grow; `disturb` runs between the rounds.
+fn consume_growing(
+    config: Config,
+    disturb: impl Fn(&millstream_testbroker::Handle),
+) -> millstream_testbroker::Counters {
+    let broker = broker_with(config, 3, 50);
+    let journal = Journal::default();
+    let running =
+        engine(&broker).group(GROUP).topics([TOPIC]).build().unwrap().start(journal.factory()).unwrap();
+    for round in 1..=5 {
+        journal.wait_until(|entries| (0..3).all(|partition| entries.count(partition) == 50 * round));
+        if round < 5 {
+            disturb(&broker.handle());
+            (0..3).for_each(|partition| append(&broker.handle(), partition, 50));
+        }
+    }
+    running.handle().shutdown(PATIENCE).unwrap();
+    for partition in 0..3 {
+        journal.entries().assert_exactly(partition, 0..250);
+        assert_eq!(committed(&broker.handle(), partition), Some(250));
+    }
+    broker.handle().counters()
+}
+
+#[test]
+fn a_session_is_kept_and_closed_at_the_end() {
+    let counters = consume_growing(Config::default(), |_| {});
+    assert_eq!(counters.full_fetches, 1, "{counters:?}");
+    assert!(counters.incremental_fetches > 0, "{counters:?}");
+}
+
+#[test]
+fn a_broker_that_refuses_sessions_serves_full_fetches() {
+    let counters = consume_growing(Config { fetch_session_slots: 0, ..Config::default() }, |_| {});
+    assert_eq!(counters.incremental_fetches, 0, "{counters:?}");
+    assert!(counters.full_fetches > 3, "{counters:?}");
+}
+
+#[test]
+fn a_session_that_the_broker_forgot_is_made_anew() {
+    let counters = consume_growing(Config::default(), |broker| {
+        broker.with(|cluster, _| cluster.evict_sessions(1)).unwrap();
+    });
+    assert!(counters.full_fetches > 1 && counters.incremental_fetches > 0, "{counters:?}");
+}
+
+#[test]
+fn a_broker_of_kafka_2_8_is_fetched_from_by_topic_name() {
+    let counters = consume_growing(Config { versions: Versions::kafka_2_8(), ..Config::default() }, |_| {});
+    assert_eq!(
+        counters.requests_of_version(ApiKey::Fetch, 12),
+        counters.requests(ApiKey::Fetch),
+        "{counters:?}"
+    );
+}
+
+#[test]
+fn a_resumed_partition_does_not_wait_for_the_fetch_that_is_parked() {
+    let broker = broker_with(Config::default(), 2, 10);
+    let journal = Journal::default();
+    let running = engine(&broker)
+        .property("fetch.max.wait.ms", "120000")
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap();
+    journal.wait_until(|entries| entries.total() == 20);
+    running.handle().pause(&[(TOPIC, 1)]).unwrap();
+    // The Fetch in which partition 1 is not any more is on its way and parked once partition 0 was answered again.
+    append(&broker.handle(), 0, 10);
+    journal.wait_until(|entries| entries.count(0) == 20);
+    append(&broker.handle(), 1, 10);
+    running.handle().resume(&[(TOPIC, 1)]).unwrap();
+    // Long before the parked Fetch would be answered.
+    journal.wait_until(|entries| entries.count(1) == 20);
+    let stats = running.handle().stats().unwrap();
+    assert!(stats.shards[0].sessionless_fetches > 0, "{:?}", stats.shards[0]);
+    running.handle().shutdown(PATIENCE).unwrap();
+    (0..2).for_each(|partition| journal.entries().assert_exactly(partition, 0..20));
+}
