@@ -19,7 +19,7 @@ fn a_million_records_in_every_codec_are_handed_out_once_and_in_order() {
 fn keys_headers_and_tombstones_come_as_they_were_written() {
     let Some((kafka, java)) = kafka() else { return };
     for codec in ["none", "zstd"] {
-        let plain = written(codec, &format!("full-records-{codec}"), 20_000);
+        let plain = written(codec, &format!("full-records-{codec}"), 5_000);
         let full = Produce { value_size: (0, 3000), keys: 7, headers: 4, tombstone_every: 10, ..plain };
         consume_all(kafka, java, &full);
     }
