@@ -117,6 +117,8 @@ impl Shard {
     /// is asked for alone.
     fn plan_sessionless_fetch(&mut self, index: usize, now: Instant) {
         let broker = &mut self.brokers[index];
+        // Nobody waits for a time that is over.
+        broker.look_again_at = None;
         if broker.touched.is_empty() || broker.sessionless_route.fetching.is_some() {
             return;
         }

@@ -41,7 +41,10 @@ impl Shard {
             self.open_route(index, RouteKind::Session, now);
         }
         for kind in [RouteKind::Session, RouteKind::Sessionless] {
-            let Some(connection) = self.brokers[index].route(kind).connection.as_mut() else { continue };
+            let route = self.brokers[index].route(kind);
+            // A backoff that is over is no deadline any more, whether or not the route is opened again now.
+            route.retry_at.take_if(|at| *at <= now);
+            let Some(connection) = route.connection.as_mut() else { continue };
             let conn = connection.id();
             connection.on_time(now, &mut self.ops);
             if let Some(len) = connection.awaits_frame() {
