@@ -89,6 +89,9 @@ mod pulse;
 mod reply;
 mod report;
 mod shard;
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub mod simulation;
 mod stats;
 
 pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared};

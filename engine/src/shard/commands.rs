@@ -165,7 +165,7 @@ impl Shard {
 
     /// What was done and measured so far, into this snapshot's memory.
     pub(crate) fn measure(&mut self, snapshot: &mut ShardStats) {
-        let memory = self.pool.stats();
+        let memory = self.memory();
         self.stats.counters.memory_used_bytes = (memory.in_use + memory.reserved) as u64;
         self.stats.counters.memory_retained_bytes = memory.retained as u64;
         snapshot.copy_from(&self.stats);

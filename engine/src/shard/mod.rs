@@ -30,7 +30,7 @@ pub(crate) use settings::ShardSettings;
 
 use crate::handler::{HandlerFactory, Segment};
 use crate::link::{BrokerEndpoint, Event, Mark};
-use crate::memory::{FramePool, HomecomingBell, MemoryLimits};
+use crate::memory::{FramePool, HomecomingBell, MemoryLimits, MemoryStats};
 use crate::net::{ConnId, IoOp};
 use crate::pulse::Pulse;
 use crate::stats::ShardStats;
@@ -166,6 +166,11 @@ impl Shard {
     /// Whether memory came home from other threads; to look at before sleeping.
     pub(crate) fn has_arrivals(&self) -> bool {
         self.pool.has_arrivals()
+    }
+
+    /// What its memory is used for.
+    pub(crate) fn memory(&self) -> MemoryStats {
+        self.pool.stats()
     }
 
     /// Moves the operations that are asked for to `ops`.
