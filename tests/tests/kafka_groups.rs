@@ -2,7 +2,7 @@
 //! where that can be had, handled twice.
 
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use millstream_tests::group::{EngineEvent, GroupUnderWatch, Offset};
@@ -288,14 +288,15 @@ fn consumption_and_commits_go_on_when_the_groups_coordinator_is_killed() {
 
 /// The one broker that most tests share, and Java's clients.
 fn kafka() -> Result<(&'static KafkaCluster, JavaTools)> {
-    static KAFKA: OnceLock<Option<KafkaCluster>> = OnceLock::new();
+    static KAFKA: Mutex<Option<&KafkaCluster>> = Mutex::new(None);
     let java = JavaTools::new()?;
-    let start = || KafkaCluster::start(Spec::new());
-    match KAFKA.get_or_init(|| start().ok()) {
-        Some(kafka) => Ok((kafka, java)),
-        // The reason was dropped with the first try, and is the same again.
-        None => start().map(|kafka| (&*Box::leak(Box::new(kafka)), java)),
-    }
+    let mut known = KAFKA.lock().unwrap_or_else(PoisonError::into_inner);
+    let kafka = match *known {
+        Some(kafka) => kafka,
+        // Never dropped, like any static: the kernel ends the broker with this process.
+        None => known.insert(Box::leak(Box::new(KafkaCluster::start(Spec::new())?))),
+    };
+    Ok((kafka, java))
 }
 
 /// Creates a topic, and says what is to be written to it.
