@@ -62,9 +62,15 @@ impl ShardLoop {
                 self.transport.wait(Wait::Poll, &mut completions)?;
             }
             has_dispatched = self.dispatch(woken_at + DISPATCH_SLICE, &clock);
+            let ring = self.transport.counters();
             self.end.pass_on(&mut self.shard, |event| {
                 if let Event::Stats(stats) = event {
-                    stats.counters.cpu_ns = thread_cpu_ns();
+                    let counters = &mut stats.counters;
+                    counters.cpu_ns = thread_cpu_ns();
+                    counters.ring_enters = ring.enters;
+                    counters.ring_completions = ring.completions;
+                    counters.ring_sent_bytes = ring.sent_bytes;
+                    counters.ring_received_bytes = ring.received_bytes;
                 }
             });
         }

@@ -166,6 +166,7 @@ impl ShardStart {
                 return last_stats;
             }
         };
+        tracing::debug!(shard = self.index, mode = ?transport.mode(), "the ring is set up");
         let waker = transport.waker();
         let bell = waker.clone();
         let shard = Shard::new(ShardSetup {

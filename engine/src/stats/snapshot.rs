@@ -51,6 +51,14 @@ pub struct ShardSnapshot {
     pub crc_failures: u64,
     /// CPU time of its thread, nanoseconds.
     pub cpu_ns: u64,
+    /// System calls on its io_uring.
+    pub ring_enters: u64,
+    /// Operations that its io_uring completed.
+    pub ring_completions: u64,
+    /// Bytes sent over its io_uring.
+    pub ring_sent_bytes: u64,
+    /// Bytes received over its io_uring: all that its connections receive.
+    pub ring_received_bytes: u64,
     /// Memory held and reserved, bytes.
     pub memory_used_bytes: u64,
     /// Of that: held by records that user code retains, bytes.
@@ -175,6 +183,10 @@ impl ShardSnapshot {
             sessionless_fetches: counters.sessionless_fetches,
             crc_failures: counters.crc_failures,
             cpu_ns: counters.cpu_ns,
+            ring_enters: counters.ring_enters,
+            ring_completions: counters.ring_completions,
+            ring_sent_bytes: counters.ring_sent_bytes,
+            ring_received_bytes: counters.ring_received_bytes,
             memory_used_bytes: counters.memory_used_bytes,
             memory_retained_bytes: counters.memory_retained_bytes,
             memory_share_bytes: counters.memory_share_bytes,

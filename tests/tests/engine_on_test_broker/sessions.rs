@@ -24,7 +24,11 @@ fn consume_growing(
             (0..3).for_each(|partition| append(&broker.handle(), partition, 50));
         }
     }
+    let shard = running.handle().stats().unwrap().shards.remove(0);
     running.handle().shutdown(PATIENCE).unwrap();
+    // All of it came over the shard's io_uring.
+    assert!(shard.received_bytes > 0 && shard.ring_received_bytes > shard.received_bytes, "{shard:?}");
+    assert!(shard.ring_sent_bytes > 0 && shard.ring_completions >= 2 * shard.fetches - 1, "{shard:?}");
     for partition in 0..3 {
         journal.entries().assert_exactly(partition, 0..250);
         assert_eq!(committed(&broker.handle(), partition), Some(250));
