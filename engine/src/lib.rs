@@ -70,22 +70,16 @@
 
 pub mod admin;
 pub mod config;
-#[allow(dead_code, unused_imports)]
 mod control;
-#[allow(dead_code, unused_imports)]
 mod driver;
 mod engine;
 mod error;
 mod handler;
-#[allow(dead_code, unused_imports)]
 mod link;
-#[allow(dead_code, unused_imports)]
 mod memory;
-#[allow(dead_code, unused_imports)]
 mod net;
 mod position;
 mod pulse;
-#[allow(dead_code)]
 mod reply;
 mod report;
 mod shard;

@@ -158,8 +158,6 @@ pub(crate) enum Event {
         lane: LaneId,
         /// The offset that was asked for.
         offset: i64,
-        /// The log's first offset as the broker said, -1 when unknown.
-        log_start_offset: i64,
     },
     /// The topic id or name is unknown to the leader (deleted or re-created).
     TopicUnknown {

@@ -436,7 +436,6 @@ impl Control {
     }
 
     fn notify(&mut self, notice: Notice) {
-        notice.log();
         self.outputs.push_back(Output::Notice(notice));
     }
 }

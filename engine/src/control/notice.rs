@@ -120,7 +120,7 @@ pub(crate) enum Notice {
 
 impl Notice {
     /// Writes it to the log, at the level that it deserves.
-    pub(super) fn log(&self) {
+    pub(crate) fn log(&self) {
         match self {
             Self::EndReached { .. } | Self::Committed { .. } | Self::Opened { .. } | Self::Revoked { .. } => {
                 tracing::debug!("{self}");

@@ -1,7 +1,7 @@
 //! What goes in and out of the control plane beside the network and the shards: subscription, requests, outputs.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::brokers::Endpoint;
 use super::notice::Notice;
@@ -142,6 +142,3 @@ pub(crate) struct LaneInfo {
     /// Whether it is paused.
     pub(crate) paused: bool,
 }
-
-/// How long a revoked handler may take where nobody says otherwise: the group's rebalance timeout bounds it anyway.
-pub(super) const REVOKE_TIME: Duration = Duration::from_secs(30);

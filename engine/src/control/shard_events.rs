@@ -19,7 +19,7 @@ impl Control {
             Event::TopicUnknown { lane } => {
                 self.on_leader_wanted(lane, "the topic is unknown to its leader", now)
             }
-            Event::OutOfRange { lane, offset, .. } => self.on_out_of_range(lane, offset, now),
+            Event::OutOfRange { lane, offset } => self.on_out_of_range(lane, offset, now),
             Event::Failed { lane, error } => {
                 // A lane that is being closed may fail over its last batch, and that is an end with an error, too.
                 if let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.is_on_shard()) {

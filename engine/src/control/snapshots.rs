@@ -4,7 +4,7 @@ use super::Control;
 use super::seam::{LaneInfo, Snapshot};
 use crate::link::Command;
 use crate::reply::Promise;
-use crate::stats::{Counters, ShardStats, StageHistogram};
+use crate::stats::{ShardStats, StageHistogram};
 
 /// Snapshots that may be awaited at once; whoever comes later gets none.
 const MAX_WAITERS: usize = 1024;

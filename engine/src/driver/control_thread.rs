@@ -129,7 +129,7 @@ impl ControlLoop {
             match output {
                 Output::Resolve(endpoint) => self.resolver.resolve(endpoint),
                 Output::Command { shard, command } => self.shards[shard].send(command),
-                Output::Notice(_) => {}
+                Output::Notice(notice) => notice.log(),
                 Output::Ended(result) => outcome = Some(result),
             }
         }

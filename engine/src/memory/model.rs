@@ -81,7 +81,7 @@ impl Model {
             }
             Step::Arrive { fetch, len } => {
                 if let Fetch::Sent(reservation) = std::mem::take(&mut self.fetches[fetch]) {
-                    let promised = len <= reservation.bytes();
+                    let promised = len <= reservation.held;
                     self.admit(fetch, Some(reservation), len);
                     assert!(!promised || matches!(self.fetches[fetch], Fetch::Idle), "a promise is kept");
                 }

@@ -150,7 +150,7 @@ impl FramePool {
             return None;
         }
         state.reserved_bytes += held;
-        Some(Reservation::new(self.clone(), bytes, held, None))
+        Some(Reservation::new(self.clone(), held, None))
     }
 
     /// Asks for the frame of a response of `len` bytes that was asked for under `reservation`, or under none.
@@ -216,11 +216,6 @@ impl FramePool {
         !self.inner.home.is_empty()
     }
 
-    /// Bytes in frames that only slices retained by user code keep alive.
-    pub(crate) fn retained_bytes(&self) -> usize {
-        self.inner.state.borrow().retained_bytes
-    }
-
     /// What the memory is used for.
     pub(crate) fn stats(&self) -> MemoryStats {
         let state = self.inner.state.borrow();
@@ -233,13 +228,6 @@ impl FramePool {
             landing: state.landing_bytes,
             waiting: state.line.len(),
         }
-    }
-
-    /// Lowers a reservation of `held` counted bytes to what `bytes` needs.
-    pub(super) fn shrink(&self, held: &mut usize, bytes: usize) {
-        let needed = class_for(bytes).map_or(*held, class_bytes).min(*held);
-        self.inner.state.borrow_mut().reserved_bytes -= *held - needed;
-        *held = needed;
     }
 
     /// A reservation ends unused.
@@ -382,7 +370,7 @@ impl State {
 
     /// Gives back what the reservation holds and makes it a place in the line, if it is none yet.
     fn wait(&mut self, reservation: &mut Option<Reservation>, pool: &FramePool) {
-        let place = reservation.get_or_insert_with(|| Reservation::new(pool.clone(), 0, 0, None));
+        let place = reservation.get_or_insert_with(|| Reservation::new(pool.clone(), 0, None));
         self.reserved_bytes -= place.held;
         let ticket = place.ticket.unwrap_or_else(|| {
             self.next_ticket += 1;

@@ -11,7 +11,7 @@ use millstream_protocol::request::ErrorCode;
 
 use super::Shard;
 use super::lane::{Lane, LaneState, PendingBatch};
-use super::route::{Fetching, RouteKind};
+use super::route::RouteKind;
 use crate::error::LaneErrorCause;
 use crate::link::Event;
 use crate::memory::Frame;
@@ -24,9 +24,11 @@ const MALFORMED_REFETCHES_MAX: u32 = 3;
 /// Sessions lost in a row before the connection is given up, so that its backoff applies.
 const SESSION_FAILURES_MAX: u32 = 3;
 
-/// When the bytes of a response came.
+/// When a request left and the bytes of its response came.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Received {
+    /// The request left.
+    pub(crate) sent_at: Instant,
     /// The first byte.
     pub(crate) first_byte_at: Instant,
     /// The last one.
@@ -46,7 +48,7 @@ impl Shard {
         let Some(fetching) = self.brokers[broker].route(kind).fetching.take() else {
             return Err("a response that was not asked for".to_owned());
         };
-        self.record_response(&fetching, frame, received);
+        self.record_response(frame, received);
         let parsed = FetchResponse::parse_frame(fetching.version, frame.as_slice());
         let (_, response) = parsed.map_err(|error| format!("a malformed Fetch response: {error}"))?;
         match kind {
@@ -59,8 +61,8 @@ impl Shard {
         }
     }
 
-    fn record_response(&mut self, fetching: &Fetching, frame: &Frame, received: Received) {
-        let waited = received.first_byte_at.saturating_duration_since(fetching.sent_at);
+    fn record_response(&mut self, frame: &Frame, received: Received) {
+        let waited = received.first_byte_at.saturating_duration_since(received.sent_at);
         self.stats.record(Stage::BrokerWait, waited, None, -1);
         let took = received.complete_at.saturating_duration_since(received.first_byte_at);
         self.stats.record(Stage::Receive, took, None, -1);
@@ -172,7 +174,7 @@ impl Shard {
     fn take_partition(&mut self, lane: &mut Lane, partition: &Partition<'_>, frame: &Frame, now: Instant) {
         let error = ErrorCode(partition.error_code);
         if error != ErrorCode::NONE {
-            return self.on_partition_error(lane, error, partition.log_start_offset, now);
+            return self.on_partition_error(lane, error, now);
         }
         lane.high_watermark = partition.high_watermark;
         lane.last_stable_offset = partition.last_stable_offset;
@@ -244,12 +246,12 @@ impl Shard {
         self.filter.delivery(batch, self.decoder.decompressor()).map_err(|error| error.to_string())
     }
 
-    fn on_partition_error(&mut self, lane: &mut Lane, error: ErrorCode, log_start_offset: i64, now: Instant) {
+    fn on_partition_error(&mut self, lane: &mut Lane, error: ErrorCode, now: Instant) {
         match error {
             ErrorCode::OFFSET_OUT_OF_RANGE => {
                 lane.state = LaneState::OutOfRange;
                 let (lane, offset) = (lane.id, lane.fetch_offset);
-                self.events.push_back(Event::OutOfRange { lane, offset, log_start_offset });
+                self.events.push_back(Event::OutOfRange { lane, offset });
             }
             ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
                 let what = format!("{error}: give this client READ on the topic");

@@ -164,8 +164,11 @@ impl Shard {
         let outcome = match response.tag {
             TAG_API_VERSIONS => self.on_api_versions(index, kind, &response, now),
             TAG_FETCH => {
-                let received =
-                    Received { first_byte_at: response.first_byte_at, complete_at: response.completed_at };
+                let received = Received {
+                    sent_at: response.sent_at,
+                    first_byte_at: response.first_byte_at,
+                    complete_at: response.completed_at,
+                };
                 self.on_fetch_response(index, kind, conn, &response.frame, received)
             }
             _ => {

@@ -182,7 +182,7 @@ fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
     }
     world.cluster.delete_records("t", 0, 12, world.now).unwrap();
     let lane = world.members[0].lane("t", 0);
-    world.event(0, 0, Event::OutOfRange { lane, offset: 5, log_start_offset: 12 });
+    world.event(0, 0, Event::OutOfRange { lane, offset: 5 });
     world.run(SECOND);
     let member = &world.members[0];
     let seek = member.commands.iter().find_map(|(_, command)| match command {
@@ -198,7 +198,7 @@ fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
 fn without_a_reset_policy_an_offset_out_of_range_fails_the_lane_and_stops_the_engine() {
     let mut world = started(1, 1, &[("auto.offset.reset", "none")]);
     let lane = world.members[0].lane("t", 0);
-    world.event(0, 0, Event::OutOfRange { lane, offset: 5, log_start_offset: 12 });
+    world.event(0, 0, Event::OutOfRange { lane, offset: 5 });
     assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
     let Some(Err(Error::Lane(error))) = world.members[0].ended.take() else { panic!("no lane error") };
     assert_eq!((error.partition(), error.offset()), (0, 5));

@@ -44,14 +44,12 @@ pub(crate) enum ConnectionEvent {
     /// The size of the next response is known: call [`Connection::supply`] with a frame of at least `len` bytes, when
     /// there is memory. Nothing is received until then, and requests get that much more time.
     SizeKnown {
-        /// The tag of the request that it answers.
-        tag: u32,
         /// Bytes of the response without its size prefix.
         len: usize,
     },
     /// A response is complete.
     Response(Response),
-    /// The connection has ended; [`Connection::unanswered`] tells which requests got no response. The last event.
+    /// The connection has ended; requests without a response get none. The last event.
     Closed(ConnectionError),
 }
 
@@ -163,11 +161,6 @@ impl Connection {
         self.requests.push(request, now);
         self.send_next(now, ops);
         Ok(())
-    }
-
-    /// The tags of the requests without a response, the oldest first.
-    pub(crate) fn unanswered(&self) -> impl Iterator<Item = u32> {
-        self.requests.tags()
     }
 
     /// Length of the response that waits for [`Connection::supply`].
@@ -316,9 +309,9 @@ impl Connection {
                 }
                 Next::Size(prefix) => {
                     match self.check_size(prefix) {
-                        Ok((tag, len)) => {
+                        Ok(len) => {
                             self.responses.hold(len, now);
-                            self.events.push_back(ConnectionEvent::SizeKnown { tag, len });
+                            self.events.push_back(ConnectionEvent::SizeKnown { len });
                         }
                         Err(error) => self.fail(error, ops),
                     }
@@ -335,8 +328,8 @@ impl Connection {
         }
     }
 
-    /// The length that a size prefix announces, and the tag of the request that it answers.
-    fn check_size(&self, prefix: [u8; 4]) -> Result<(u32, usize), ConnectionError> {
+    /// The length that a size prefix announces, if a request awaits one.
+    fn check_size(&self, prefix: [u8; 4]) -> Result<usize, ConnectionError> {
         let size = i32::from_be_bytes(prefix);
         if !self.has_responded
             && let Some(what) = foreign_protocol(prefix)
@@ -359,7 +352,7 @@ impl Connection {
             });
         }
         match self.requests.oldest_sent() {
-            Some(request) => Ok((request.tag, len)),
+            Some(_) => Ok(len),
             None => Err(self.protocol("it sends a response that no request asked for".to_owned())),
         }
     }

@@ -118,6 +118,7 @@ impl Requests {
         }
     }
 
+    #[cfg(test)]
     pub(super) fn tags(&self) -> impl Iterator<Item = u32> {
         self.awaited.iter().map(|request| request.tag)
     }

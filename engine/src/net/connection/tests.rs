@@ -147,7 +147,7 @@ fn a_response_waits_for_its_frame_and_nothing_is_received_meanwhile() {
     let id = bench.request(5);
     let wire = response(id, &body(100_000, 1));
     let taken = bench.deliver(&wire, 1000);
-    assert!(matches!(bench.event(), ConnectionEvent::SizeKnown { tag: 5, len: 100_004 }));
+    assert!(matches!(bench.event(), ConnectionEvent::SizeKnown { len: 100_004 }));
     assert!(bench.receiving.is_none(), "nothing is received");
     assert_eq!(bench.connection.deadline(), None, "the broker is not late, we are");
     bench.now += 2 * TIMEOUT;
@@ -243,7 +243,7 @@ fn requests_sent_before_the_connection_is_open_follow_in_their_order() {
     bench.connected(Ok(()));
     bench.carry_out();
     assert_eq!(bench.sent, [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 2]]);
-    assert_eq!(bench.connection.unanswered().collect::<Vec<_>>(), [0, 1, 2]);
+    assert_eq!(bench.connection.requests.tags().collect::<Vec<_>>(), [0, 1, 2]);
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_request_that_is_not_answered_in_time_ends_the_connection() {
     bench.carry_out();
     assert!(bench.is_closed);
     assert!(bench.closed().contains("did not answer a request within 30000 ms"));
-    assert_eq!(bench.connection.unanswered().collect::<Vec<_>>(), [9]);
+    assert_eq!(bench.connection.requests.tags().collect::<Vec<_>>(), [9]);
     assert_eq!(bench.connection.deadline(), None);
 }
 
@@ -399,9 +399,9 @@ proptest! {
             }
             while let Some(event) = bench.connection.poll_event() {
                 match event {
-                    ConnectionEvent::SizeKnown { tag, len } => {
-                        let (number, whole) = expected.front().expect("awaited");
-                        prop_assert_eq!((tag, len), (*number, whole.len() - 4));
+                    ConnectionEvent::SizeKnown { len } => {
+                        let (_, whole) = expected.front().expect("awaited");
+                        prop_assert_eq!(len, whole.len() - 4);
                     }
                     ConnectionEvent::Response(response) => {
                         let (number, whole) = expected.pop_front().expect("awaited");
@@ -414,7 +414,7 @@ proptest! {
             }
         }
         prop_assert_eq!(at, wire.len());
-        prop_assert_eq!(bench.connection.unanswered().count(), 0);
+        prop_assert_eq!(bench.connection.requests.tags().count(), 0);
         drop(bench.receiving.take());
     }
 }
