@@ -16,6 +16,6 @@ mod shared;
 mod tests;
 
 pub(crate) use frame::Frame;
-pub(crate) use pool::{Admission, FramePool, MemoryLimits};
+pub(crate) use pool::{Admission, FramePool, MemoryLimits, MemoryStats};
 pub(crate) use reservation::Reservation;
 pub(crate) use shared::{HomecomingBell, SharedSlice};
