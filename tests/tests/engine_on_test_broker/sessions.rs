@@ -80,10 +80,17 @@ fn a_resumed_partition_does_not_wait_for_the_fetch_that_is_parked() {
         .start(journal.factory())
         .unwrap();
     journal.wait_until(|entries| entries.total() == 20);
+    let wait_parked = |fetches| {
+        assert!(broker.handle().wait_until(PATIENCE, |cluster| cluster.counters().parked_fetches >= fetches));
+    };
+    wait_parked(1);
+    let parked = broker.handle().counters().parked_fetches;
     running.handle().pause(&[(TOPIC, 1)]).unwrap();
-    // The Fetch in which partition 1 is not any more is on its way and parked once partition 0 was answered again.
+    // Once the shard has answered this, it has carried out the pause.
+    running.handle().stats().unwrap();
     append(&broker.handle(), 0, 10);
-    journal.wait_until(|entries| entries.count(0) == 20);
+    // Now a Fetch is parked that partition 1 is not in.
+    wait_parked(parked + 1);
     append(&broker.handle(), 1, 10);
     running.handle().resume(&[(TOPIC, 1)]).unwrap();
     // Long before the parked Fetch would be answered.
