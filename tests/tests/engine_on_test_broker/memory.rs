@@ -170,7 +170,6 @@ fn a_paused_partition_that_holds_memory_does_not_stop_the_others() {
         assert_eq!((offset, length), (next[partition as usize], BATCH_BYTES));
         next[partition as usize] += 1;
     }
-    assert_eq!(next, [1, BATCHES]);
     let shard = wait_for_shard(&running, |_| true);
     assert!(shard.memory_used_bytes <= shard.memory_share_bytes, "{shard:?}");
     running.handle().resume(&[(TOPIC, 0)]).unwrap();
