@@ -122,9 +122,10 @@ impl ShardEnd {
         }
     }
 
-    /// Passes on what the shard has to tell, as far as there is room. Only events wake the control thread. Marks go
-    /// first, so that an event never overtakes the progress before it.
-    pub(crate) fn pass_on(&mut self, shard: &mut Shard, mut stamp: impl FnMut(&mut Event)) {
+    /// Passes on what the shard has to tell, as far as there is room, and says whether that was all. Events wake the
+    /// control thread, and so does a ring full of marks; other marks wait for its next look. Marks go first, so that an
+    /// event never overtakes the progress before it.
+    pub(crate) fn pass_on(&mut self, shard: &mut Shard, mut stamp: impl FnMut(&mut Event)) -> bool {
         self.pass_on_marks(shard);
         let mut any = false;
         while !self.events.is_full()
@@ -133,9 +134,13 @@ impl ShardEnd {
             stamp(&mut event);
             any = self.events.push(event).is_ok();
         }
-        if any && let Some(control) = self.control.get() {
+        let is_full = self.events.is_full() || self.marks.is_full();
+        if (any || is_full)
+            && let Some(control) = self.control.get()
+        {
             control.wake();
         }
+        !is_full
     }
 }
 

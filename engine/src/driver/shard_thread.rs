@@ -16,6 +16,9 @@ use crate::stats::ShardStats;
 /// Handlers get the shard for about this long before the ring is looked at again, although nothing is known to wait.
 const DISPATCH_SLICE: Duration = Duration::from_millis(1);
 
+/// How soon what found a ring to the control thread full is passed on again: the emptying of a ring wakes nobody.
+const FULL_RING_RETRY: Duration = Duration::from_millis(1);
+
 /// One shard with its transport and its rings to the control thread.
 pub(crate) struct ShardLoop {
     pub(crate) shard: Shard,
@@ -42,11 +45,12 @@ impl ShardLoop {
         let mut completions: Vec<Completion> = Vec::new();
         let mut ops: Vec<IoOp> = Vec::new();
         let mut has_dispatched = false;
+        let mut is_told = true;
         while !self.shard.is_ended() {
             // A dispatch releases memory that a Fetch or a decompression may wait for, so the shard takes a turn
             // after it before it may sleep.
             let is_busy = has_dispatched || !completions.is_empty();
-            self.transport.wait(self.next_wait(&clock, is_busy), &mut completions)?;
+            self.transport.wait(self.next_wait(&clock, is_busy, is_told), &mut completions)?;
             let woken_at = clock.now();
             for completion in completions.drain(..) {
                 self.shard.on_completion(completion, woken_at);
@@ -63,7 +67,7 @@ impl ShardLoop {
             }
             has_dispatched = self.dispatch(woken_at + DISPATCH_SLICE, &clock);
             let ring = self.transport.counters();
-            self.end.pass_on(&mut self.shard, |event| {
+            is_told = self.end.pass_on(&mut self.shard, |event| {
                 if let Event::Stats(stats) = event {
                     let counters = &mut stats.counters;
                     counters.cpu_ns = thread_cpu_ns();
@@ -78,12 +82,17 @@ impl ShardLoop {
     }
 
     /// Sleeping is safe only here: everything that others can hand in was looked at after the last wake-up.
-    fn next_wait(&self, clock: &HostClock, is_busy: bool) -> Wait {
+    fn next_wait(&self, clock: &HostClock, is_busy: bool, is_told: bool) -> Wait {
         if self.spins || is_busy || self.shard.has_ready() || self.shard.has_arrivals() {
             return Wait::Poll;
         }
         let now = clock.now();
-        Wait::Park(self.shard.deadline().map(|at| at.saturating_duration_since(now)))
+        let until = self.shard.deadline().map(|at| at.saturating_duration_since(now));
+        Wait::Park(if is_told {
+            until
+        } else {
+            Some(until.map_or(FULL_RING_RETRY, |at| at.min(FULL_RING_RETRY)))
+        })
     }
 
     /// Calls handlers until there is something else to do; returns whether any was called.
