@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use super::broker::Broker;
 use super::lane::Lane;
-use super::route::RouteKind;
 use crate::handler;
 use crate::link::{BrokerEndpoint, CloseReason, Command, Event, LaneId, Leader, OpenLane};
 use crate::stats::ShardStats;
@@ -151,8 +150,7 @@ impl Shard {
         // Routes refer to brokers by index, so entries stay; a broker that left the cluster just holds no connection.
         for index in 0..self.brokers.len() {
             if is_gone(&self.brokers[index]) {
-                self.close_route(index, RouteKind::Session);
-                self.close_route(index, RouteKind::Sessionless);
+                self.close_routes(index);
             }
         }
         self.turn(now);
@@ -176,13 +174,10 @@ impl Shard {
 
     /// Closes sessions and connections. Lanes that are still open are dropped with their unmarked progress.
     fn end(&mut self, now: Instant) {
-        for index in 0..self.brokers.len() {
-            self.close_route(index, RouteKind::Sessionless);
-            if !self.close_session(index, now) {
-                self.close_route(index, RouteKind::Session);
-            }
-        }
         self.ending_until = Some(now + END_PATIENCE);
+        for index in 0..self.brokers.len() {
+            self.close_session(index, now);
+        }
         self.finish_end(now);
     }
 
@@ -191,7 +186,7 @@ impl Shard {
         let Some(until) = self.ending_until else { return };
         if self.connections.is_empty() || until <= now {
             for index in 0..self.brokers.len() {
-                self.close_route(index, RouteKind::Session);
+                self.close_routes(index);
             }
             self.is_ended = true;
         }

@@ -146,7 +146,9 @@ impl Shard {
         self.end_backoffs(now);
         for broker in 0..self.brokers.len() {
             self.keep_routes(broker, now);
-            self.plan_fetches(broker, now);
+            if self.ending_until.is_none() {
+                self.plan_fetches(broker, now);
+            }
         }
         self.relieve_pressure(now);
         self.finish_end(now);

@@ -37,7 +37,7 @@ impl Shard {
 
     /// Opens what has to be open, and ends what takes too long.
     pub(crate) fn keep_routes(&mut self, index: usize, now: Instant) {
-        if !self.brokers[index].lanes.is_empty() {
+        if !self.brokers[index].lanes.is_empty() && self.ending_until.is_none() {
             self.open_route(index, RouteKind::Session, now);
         }
         for kind in [RouteKind::Session, RouteKind::Sessionless] {
@@ -171,8 +171,9 @@ impl Shard {
                 };
                 self.on_fetch_response(index, kind, conn, &response.frame, received)
             }
+            // The session is closed, and with it all that this shard wants of the broker.
             _ => {
-                self.close_route(index, kind);
+                self.close_routes(index);
                 self.finish_end(now);
                 return;
             }
@@ -181,7 +182,10 @@ impl Shard {
             // The wire is never idle while handlers run: the next Fetch leaves before the first of them is called.
             Ok(()) => {
                 self.brokers[index].route(kind).failures = 0;
-                self.plan_fetches(index, now);
+                match self.ending_until {
+                    None => self.plan_fetches(index, now),
+                    Some(_) => self.close_session(index, now),
+                }
             }
             Err(reason) => self.on_route_failed(index, kind, &reason, now),
         }
@@ -280,24 +284,46 @@ impl Shard {
         self.lanes.put_back(lane);
     }
 
-    /// Has the broker drop its fetch session, if no Fetch is parked that the request would wait behind. Returns whether
-    /// an answer is on its way.
-    pub(crate) fn close_session(&mut self, index: usize, now: Instant) -> bool {
-        let broker = &mut self.brokers[index];
-        let route = &mut broker.session_route;
-        if !route.is_idle() {
-            return false;
+    /// Closes both routes to a broker.
+    pub(crate) fn close_routes(&mut self, index: usize) {
+        self.close_route(index, RouteKind::Session);
+        self.close_route(index, RouteKind::Sessionless);
+    }
+
+    /// Has the broker drop its fetch session, as this shard ends; goes on when the route for it is ready. Behind a
+    /// parked Fetch the request would wait, so then it takes the other route.
+    pub(crate) fn close_session(&mut self, index: usize, now: Instant) {
+        let broker = &self.brokers[index];
+        if broker.session.id() == 0 {
+            return self.close_routes(index);
         }
-        let (Some(connection), Some(version)) = (route.connection.as_mut(), route.fetch_version) else {
-            return false;
+        let (kind, other) = match broker.session_route.is_idle() {
+            true => (RouteKind::Session, RouteKind::Sessionless),
+            false => (RouteKind::Sessionless, RouteKind::Session),
         };
-        let version = version.min(broker.session.version_limit());
+        if !self.open_route(index, kind, now) {
+            return;
+        }
+        let broker = &mut self.brokers[index];
+        let version_limit = broker.session.version_limit();
+        let route = match kind {
+            RouteKind::Session => &mut broker.session_route,
+            RouteKind::Sessionless => &mut broker.sessionless_route,
+        };
+        let (Some(connection), Some(version)) = (route.connection.as_mut(), route.fetch_version) else {
+            return;
+        };
         let mut bytes = connection.take_buffer();
         let correlation_id = connection.next_correlation_id();
         let options = super::fetch::options(&self.settings, Duration::ZERO, 0);
+        let version = version.min(version_limit);
         let built = broker.session.build_close(version, &options, correlation_id, &mut bytes);
         let timeout = self.settings.request_timeout;
         let request = Request { bytes, correlation_id, tag: TAG_CLOSE_SESSION, timeout };
-        matches!(built, Ok(true)) && connection.send(request, now, &mut self.ops).is_ok()
+        // Should it fail, the broker drops the session by itself when it needs the room.
+        if !matches!(built, Ok(true)) || connection.send(request, now, &mut self.ops).is_err() {
+            self.close_route(index, kind);
+        }
+        self.close_route(index, other);
     }
 }

@@ -37,7 +37,26 @@ fn consume_growing(
 }
 
 #[test]
-fn a_session_is_kept_and_closed_at_the_end() {
+fn a_session_whose_fetch_is_parked_is_closed_at_the_end() {
+    let broker = broker_with(Config::default(), 2, 10);
+    let journal = Journal::default();
+    let running = engine(&broker)
+        .property("fetch.max.wait.ms", "120000")
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap();
+    journal.wait_until(|entries| (0..2).all(|partition| entries.count(partition) == 10));
+    let handle = broker.handle();
+    assert!(handle.wait_until(PATIENCE, |cluster| cluster.counters().parked_fetches > 0));
+    assert_eq!(handle.with(|cluster, _| cluster.session_count(1)).unwrap(), 1);
+    running.handle().shutdown(PATIENCE).unwrap();
+    assert_eq!(handle.with(|cluster, _| cluster.session_count(1)).unwrap(), 0, "{:?}", handle.counters());
+}
+
+#[test]
+fn a_session_is_kept_while_partitions_grow() {
     let counters = consume_growing(Config::default(), |_| {});
     assert_eq!(counters.full_fetches, 1, "{counters:?}");
     assert!(counters.incremental_fetches > 0, "{counters:?}");
