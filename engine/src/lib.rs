@@ -90,7 +90,9 @@ mod stats;
 
 pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
-pub use handler::{Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records};
+pub use handler::{
+    Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records, TimestampType,
+};
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
 pub use stats::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};

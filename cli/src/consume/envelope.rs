@@ -1,9 +1,12 @@
 //! The JSON object of `-J`, with the members that kcat gives it.
 //!
-//! `topic`, `partition`, `offset`, `ts` (milliseconds since the epoch), `headers` (names and values in turn, only where
-//! there are any), `key`, `payload`; null where there is nothing. JSON is UTF-8, so bytes that are not become U+FFFD.
+//! `topic`, `partition`, `offset`, `tstype` (`create` for the producer's time, `logappend` for the broker's), `ts`
+//! (milliseconds since the epoch), `headers` (names and values in turn, only where there are any), `key`, `payload`;
+//! null where there is nothing. JSON is UTF-8, so bytes that are not become U+FFFD.
 
 use std::io::Write;
+
+use millstream::TimestampType;
 
 use super::fields::RecordFields;
 
@@ -11,10 +14,14 @@ use super::fields::RecordFields;
 pub(crate) fn write(record: &RecordFields<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"topic\":");
     put_string(record.topic.as_bytes(), out);
+    let timestamp_type = match record.timestamp_type {
+        TimestampType::CreateTime => "create",
+        TimestampType::LogAppendTime => "logappend",
+    };
     // A Vec takes every write.
     _ = write!(
         out,
-        ",\"partition\":{},\"offset\":{},\"ts\":{}",
+        ",\"partition\":{},\"offset\":{},\"tstype\":\"{timestamp_type}\",\"ts\":{}",
         record.partition, record.offset, record.timestamp_ms
     );
     if !record.headers.is_empty() {
@@ -51,9 +58,9 @@ fn put_string(bytes: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
-    use millstream_protocol::record::NewRecord;
+    use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 
-    use super::super::fields::testing::{RECORD, TOMBSTONE, with_fields};
+    use super::super::fields::testing::{RECORD, TOMBSTONE, with_fields, with_fields_of};
     use super::*;
 
     fn written(record: &NewRecord<'_>) -> serde_json::Value {
@@ -67,7 +74,7 @@ mod tests {
     #[test]
     fn a_record_is_written_with_kcats_members() {
         let expected = serde_json::json!({
-            "topic": "orders", "partition": 3, "offset": 42, "ts": 1700,
+            "topic": "orders", "partition": 3, "offset": 42, "tstype": "create", "ts": 1700,
             "headers": ["a", "1", "b", null], "key": "k1", "payload": "hello",
         });
         assert_eq!(written(&RECORD), expected);
@@ -76,9 +83,19 @@ mod tests {
     #[test]
     fn a_tombstone_has_null_members_and_no_headers() {
         let expected = serde_json::json!({
-            "topic": "orders", "partition": 3, "offset": 42, "ts": 1700, "key": null, "payload": null,
+            "topic": "orders", "partition": 3, "offset": 42, "tstype": "create", "ts": 1700,
+            "key": null, "payload": null,
         });
         assert_eq!(written(&TOMBSTONE), expected);
+    }
+
+    #[test]
+    fn the_time_is_the_brokers_where_the_topic_says_so() {
+        let mut out = Vec::new();
+        let batch = RecordBatchBuilder::new(42).log_append_time(1900);
+        with_fields_of(batch, &RECORD, |fields| write(fields, &mut out));
+        let object: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((object["tstype"].as_str(), object["ts"].as_i64()), (Some("logappend"), Some(1900)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The fields of a record that can be written, apart from the engine's types so that writing is tested alone.
 
-use millstream::{Headers, Record};
+use millstream::{Headers, Record, TimestampType};
 
 /// One record.
 #[derive(Debug, Clone, Copy)]
@@ -9,6 +9,7 @@ pub(crate) struct RecordFields<'a> {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) timestamp_ms: i64,
+    pub(crate) timestamp_type: TimestampType,
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
     pub(crate) headers: Headers<'a>,
@@ -22,6 +23,7 @@ impl<'a> From<&Record<'a>> for RecordFields<'a> {
             partition: record.partition(),
             offset: record.offset(),
             timestamp_ms: record.timestamp_ms(),
+            timestamp_type: record.timestamp_type(),
             key: record.key(),
             value: record.value(),
             headers: record.headers(),
@@ -49,7 +51,15 @@ pub(crate) mod testing {
 
     /// Shows a record of topic `orders`, partition 3, offset 42 to `look`, as it comes out of an encoded batch.
     pub(crate) fn with_fields<R>(record: &NewRecord<'_>, look: impl FnOnce(&RecordFields<'_>) -> R) -> R {
-        let mut builder = RecordBatchBuilder::new(42);
+        with_fields_of(RecordBatchBuilder::new(42), record, look)
+    }
+
+    /// The same, with the record in the batch that `builder` makes.
+    pub(crate) fn with_fields_of<R>(
+        mut builder: RecordBatchBuilder,
+        record: &NewRecord<'_>,
+        look: impl FnOnce(&RecordFields<'_>) -> R,
+    ) -> R {
         builder.append(record);
         let bytes = builder.finish().unwrap();
         let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
@@ -59,6 +69,7 @@ pub(crate) mod testing {
             partition: 3,
             offset: view.offset,
             timestamp_ms: view.timestamp,
+            timestamp_type: batch.timestamp_type(),
             key: view.key,
             value: view.value,
             headers: view.headers,

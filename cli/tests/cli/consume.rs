@@ -87,7 +87,7 @@ fn formats_and_envelopes_show_the_fields() {
     let text = stdout(&consume(&broker, &["-t", "t", "-c", "1", "-J"]));
     assert_eq!(
         text,
-        "{\"topic\":\"t\",\"partition\":0,\"offset\":0,\"ts\":1000,\"key\":null,\"payload\":\"0-0\"}\n"
+        "{\"topic\":\"t\",\"partition\":0,\"offset\":0,\"tstype\":\"create\",\"ts\":1000,\"key\":null,\"payload\":\"0-0\"}\n"
     );
 }
 

@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use millstream_protocol::record::{self, BatchBase, Headers, RecordCursor, RecordIter, RecordView};
+use millstream_protocol::record::{
+    self, BatchBase, Headers, RecordCursor, RecordIter, RecordView, TimestampType,
+};
 
 use super::OwnedRecord;
 use crate::link::Topic;
@@ -275,6 +277,11 @@ impl<'b> Record<'b> {
         self.view.timestamp
     }
 
+    /// Whose time [`timestamp_ms`](Self::timestamp_ms) is: the same for all records that were written as one batch.
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.open_batch().base.timestamp_type()
+    }
+
     /// The key's bytes; `None` when the record has no key.
     #[inline]
     pub fn key(&self) -> Option<&'b [u8]> {
@@ -327,8 +334,11 @@ impl<'b> Record<'b> {
     /// }
     /// ```
     pub fn retain(&self) -> OwnedRecord {
-        let segment = &self.batch.segments[self.segment];
-        OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, &segment.batch.frame)
+        OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, self.open_batch())
+    }
+
+    fn open_batch(&self) -> &'b OpenBatch {
+        &self.batch.segments[self.segment].batch
     }
 }
 

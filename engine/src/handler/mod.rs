@@ -8,7 +8,7 @@ mod owned;
 
 pub use batch::{Batch, Record, Records};
 pub use context::{Context, Lane};
-pub use millstream_protocol::record::{Header, Headers};
+pub use millstream_protocol::record::{Header, Headers, TimestampType};
 pub use owned::OwnedRecord;
 
 pub(crate) use batch::{OpenBatch, Poison, Segment, Walked};

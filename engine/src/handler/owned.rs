@@ -4,8 +4,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use millstream_protocol::record::{Headers, RecordView};
+use millstream_protocol::record::{Headers, RecordView, TimestampType};
 
+use super::OpenBatch;
 use crate::link::Topic;
 use crate::memory::{Frame, SharedSlice};
 
@@ -20,6 +21,7 @@ pub struct OwnedRecord {
     partition: i32,
     offset: i64,
     timestamp_ms: i64,
+    timestamp_type: TimestampType,
     bytes: RecordBytes,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
@@ -36,7 +38,8 @@ enum RecordBytes {
 }
 
 impl OwnedRecord {
-    pub(crate) fn new(topic: Arc<Topic>, partition: i32, view: &RecordView<'_>, frame: &Frame) -> Self {
+    pub(crate) fn new(topic: Arc<Topic>, partition: i32, view: &RecordView<'_>, batch: &OpenBatch) -> Self {
+        let frame = &batch.frame;
         let key = view.key.map(|key| range_in(frame, key));
         let value = view.value.map(|value| range_in(frame, value));
         let (encoded_headers, header_count) = view.headers.encoded();
@@ -51,6 +54,7 @@ impl OwnedRecord {
             partition,
             offset: view.offset,
             timestamp_ms: view.timestamp,
+            timestamp_type: batch.base.timestamp_type(),
             bytes: RecordBytes::Retained(frame.retain(start..end)),
             key: key.clone().map(relative),
             value: value.clone().map(relative),
@@ -77,6 +81,11 @@ impl OwnedRecord {
     /// Milliseconds since the Unix epoch, as [`Record::timestamp_ms`](crate::Record::timestamp_ms).
     pub fn timestamp_ms(&self) -> i64 {
         self.timestamp_ms
+    }
+
+    /// Whose time that is, as [`Record::timestamp_type`](crate::Record::timestamp_type).
+    pub fn timestamp_type(&self) -> TimestampType {
+        self.timestamp_type
     }
 
     /// The key's bytes; `None` when the record has no key.

@@ -112,6 +112,16 @@ pub struct BatchBase {
     count: u32,
 }
 
+impl BatchBase {
+    /// What the timestamps of the batch's records mean.
+    pub fn timestamp_type(&self) -> TimestampType {
+        match self.append_timestamp {
+            None => TimestampType::CreateTime,
+            Some(_) => TimestampType::LogAppendTime,
+        }
+    }
+}
+
 impl<'a> Records<'a> {
     pub(super) fn new(batch: &RecordBatch<'_>, bytes: &'a [u8]) -> Self {
         let append_timestamp =
@@ -392,9 +402,11 @@ mod tests {
     #[test]
     fn log_append_time_gives_all_records_the_batch_timestamp() {
         with_records(three_records().log_append_time(999), |records| {
+            assert_eq!(records.base().timestamp_type(), TimestampType::LogAppendTime);
             assert!(records.iter().all(|record| record.unwrap().timestamp == 999));
         });
         with_records(three_records(), |records| {
+            assert_eq!(records.base().timestamp_type(), TimestampType::CreateTime);
             assert!(records.iter().all(|record| record.unwrap().timestamp == 7));
         });
     }
