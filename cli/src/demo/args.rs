@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use lexopt::prelude::{Long, Short, ValueExt};
+use millstream::config::CoresSetting;
 
 use super::payload::{MAX_RECORD_BYTES, MIN_RECORD_BYTES};
 use crate::exit::Failure;
@@ -48,7 +49,7 @@ pub(crate) struct DemoArgs {
     pub(crate) rate: Option<u64>,
     pub(crate) partitions: i32,
     pub(crate) record_bytes: usize,
-    pub(crate) cores: Option<String>,
+    pub(crate) cores: Option<CoresSetting>,
     pub(crate) handler_us: u64,
     pub(crate) plain: bool,
     pub(crate) json: bool,
@@ -85,7 +86,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Option<DemoArgs>, Fail
             Long("record-size") => {
                 args.record_bytes = number(&mut parser, "--record-size", MIN_RECORD_BYTES, MAX_RECORD_BYTES)?;
             }
-            Long("cores") => args.cores = Some(text(&mut parser)?),
+            Long("cores") => args.cores = Some(cores(&text(&mut parser)?)?),
             Long("handler-us") => args.handler_us = number(&mut parser, "--handler-us", 0, MAX_HANDLER_US)?,
             Long("no-tui") => args.plain = true,
             Long("json") => args.json = true,
@@ -101,6 +102,10 @@ fn rate(text: &str) -> Result<Option<u64>, Failure> {
         "max" => Ok(None),
         text => in_range("--rate", text, 1, MAX_RATE).map(Some),
     }
+}
+
+fn cores(text: &str) -> Result<CoresSetting, Failure> {
+    text.parse().map_err(|error| usage(format_args!("--cores {text}: {error}")))
 }
 
 fn duration(text: &str) -> Result<Duration, Failure> {
@@ -164,7 +169,7 @@ mod tests {
             rate: None,
             partitions: 3,
             record_bytes: 64,
-            cores: Some("1-2".to_owned()),
+            cores: Some(CoresSetting::List(vec![1, 2])),
             handler_us: 5,
             plain: true,
             json: true,
@@ -193,6 +198,8 @@ mod tests {
             "--partitions 0",
             "--partitions 1001",
             "--record-size 11",
+            "--cores some",
+            "--cores 2-1",
             "--handler-us -1",
             "--frobnicate",
         ] {

@@ -123,7 +123,7 @@ fn prepare(args: &DemoArgs, brokers: &str) -> Result<Prepared, Failure> {
         builder = builder.argument(property)?;
     }
     if let Some(cores) = &args.cores {
-        builder = builder.property("cores", cores);
+        builder = builder.property("cores", cores.to_string());
     }
     let builder = builder.property("bootstrap.servers", brokers).property("auto.offset.reset", "earliest");
     Ok(builder.group(GROUP).topics([TOPIC]).build()?)
