@@ -8,7 +8,8 @@ use millstream::{EngineStats, LaneSnapshot, ShardSnapshot};
 
 use super::producer::ProducerState;
 use super::verify::Partitions;
-use crate::{terminal, units};
+use crate::terminal::{self, Redrawn};
+use crate::units;
 
 /// How often a table is redrawn.
 pub(crate) const TABLE_INTERVAL: Duration = Duration::from_millis(500);
@@ -21,14 +22,23 @@ pub(crate) struct View {
     is_table: bool,
     partitions: Arc<Partitions>,
     producer: Arc<ProducerState>,
-    drawn_lines: usize,
-    before: Option<(Instant, EngineStats)>,
+    drawn: Redrawn,
+    /// When `before` was, or the view was made.
+    since: Instant,
+    before: Option<EngineStats>,
 }
 
 impl View {
     /// Nothing drawn yet.
     pub(crate) fn new(is_table: bool, partitions: Arc<Partitions>, producer: Arc<ProducerState>) -> Self {
-        Self { is_table, partitions, producer, drawn_lines: 0, before: None }
+        Self {
+            is_table,
+            partitions,
+            producer,
+            drawn: Redrawn::default(),
+            since: Instant::now(),
+            before: None,
+        }
     }
 
     /// Draws the present state.
@@ -36,12 +46,12 @@ impl View {
         let now = Instant::now();
         if self.is_table {
             let table = self.table(stats, now);
-            terminal::replace_lines(self.drawn_lines, &table);
-            self.drawn_lines = table.lines().count();
+            self.drawn.draw(&table);
         } else {
             terminal::say(&self.line(stats, now));
         }
-        self.before = Some((now, stats.clone()));
+        self.since = now;
+        self.before = Some(stats.clone());
     }
 
     fn line(&self, stats: &EngineStats, now: Instant) -> String {
@@ -69,24 +79,15 @@ impl View {
         _ = writeln!(page, "{:.0} s: {}", stats.uptime_s, self.counts());
         _ = writeln!(
             page,
-            "{:>5} {:>4} {:>5} {:>10} {:>12} {:>10} {:>9} {:>5} {:>14} {:>20}",
-            "shard",
-            "core",
-            "lanes",
-            "records/s",
-            "bytes/s",
-            "behind",
-            "behind",
-            "cpu",
-            "records/cpu s",
-            "memory"
+            "{:>5} {:>4} {:>5} {:>9} {:>10} {:>8} {:>8} {:>5} {:>9} {:>7}",
+            "shard", "core", "lanes", "records/s", "bytes/s", "lag", "lag time", "cpu", "per cpu s", "memory"
         );
         for shard in &stats.shards {
             let rates = self.rates(shard, now);
             let lag = Lag::of(stats.lanes.iter().filter(|lane| lane.shard == shard.shard));
             _ = writeln!(
                 page,
-                "{:>5} {:>4} {:>5} {:>10} {:>12} {:>10} {:>9} {:>4.0}% {:>14} {:>9} of {:>7}",
+                "{:>5} {:>4} {:>5} {:>9} {:>10} {:>8} {:>8} {:>4.0}% {:>9} {:>6.0}%",
                 shard.shard,
                 shard.core,
                 shard.lanes,
@@ -96,8 +97,7 @@ impl View {
                 lag.time(),
                 rates.cpu * 100.0,
                 units::count(if rates.cpu > 0.0 { rates.records / rates.cpu } else { 0.0 }),
-                units::bytes(shard.memory_used_bytes as f64),
-                units::bytes(shard.memory_share_bytes as f64),
+                shard.memory_used_bytes as f64 * 100.0 / shard.memory_share_bytes.max(1) as f64,
             );
         }
         page.push('\n');
@@ -111,23 +111,20 @@ impl View {
         let mut text = format!("{} sent, {} handled", self.partitions.sent(), self.partitions.handled());
         let waits = self.producer.waits();
         if waits > 0 {
-            _ = write!(text, " (the producer waited {waits} times, the broker being full)");
+            _ = write!(text, " (the producer waited {waits} times)");
         }
         text
     }
 
-    /// Per second since the last time; since the start, the first time.
+    /// Per second since the last time; since the view was made, the first time.
     fn rates(&self, shard: &ShardSnapshot, now: Instant) -> Rates {
-        let Some((at, before)) = &self.before else { return Rates::default() };
-        let seconds = now.duration_since(*at).as_secs_f64().max(f64::EPSILON);
-        let Some(before) = before.shards.iter().find(|before| before.shard == shard.shard) else {
-            return Rates::default();
-        };
-        let rate = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+        let seconds = now.duration_since(self.since).as_secs_f64().max(f64::EPSILON);
+        let before = self.before.iter().flat_map(|stats| &stats.shards).find(|it| it.shard == shard.shard);
+        let rate = |now: u64, before: Option<u64>| now.saturating_sub(before.unwrap_or(0)) as f64 / seconds;
         Rates {
-            records: rate(shard.records, before.records),
-            bytes: rate(shard.batch_bytes, before.batch_bytes),
-            cpu: rate(shard.cpu_ns, before.cpu_ns) / 1e9,
+            records: rate(shard.records, before.map(|before| before.records)),
+            bytes: rate(shard.batch_bytes, before.map(|before| before.batch_bytes)),
+            cpu: rate(shard.cpu_ns, before.map(|before| before.cpu_ns)) / 1e9,
         }
     }
 }
