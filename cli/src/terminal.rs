@@ -13,9 +13,10 @@ pub(crate) fn say(text: &str) {
     _ = io::stderr().write_all(text.as_bytes());
 }
 
-/// Replaces the line that the cursor is in, without going to the next.
+/// Replaces the line that the cursor is in by the part of `line` that fits, without going to the next.
 pub(crate) fn replace_line(line: &str) {
-    say(&format!("{CLEAR_LINE}{line}"));
+    let fitting: String = line.chars().take(size().columns - 1).collect();
+    say(&format!("{CLEAR_LINE}{fitting}"));
 }
 
 /// Empties the line that the cursor is in.
