@@ -41,7 +41,8 @@ Output:
                     %T     timestamp, ms                      %h     headers, as name=value,...
                     %R     value's length, 4 bytes big endian %%     a percent sign
                     \\n \\r \\t \\\\ \\0 \\xHH                      characters
-  -J              a JSON object for each record, as kcat writes them; bytes that are not UTF-8 become U+FFFD
+  -J              a JSON object for each record, as kcat writes them but without broker; bytes that are not UTF-8
+                  become U+FFFD
   -q              write no records (unlike kcat's -q)
   --json          write the summary as one JSON object, the last line of standard output
   --checksum      add the wrapping sum of each value's xxh3_64 to the summary

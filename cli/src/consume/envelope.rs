@@ -1,4 +1,4 @@
-//! The JSON object of `-J`, with the members that kcat gives it.
+//! The JSON object of `-J`, with the members that kcat gives it, but for `broker`.
 //!
 //! `topic`, `partition`, `offset`, `tstype` (`create` for the producer's time, `logappend` for the broker's), `ts`
 //! (milliseconds since the epoch), `headers` (names and values in turn, only where there are any), `key`, `payload`;
