@@ -18,6 +18,8 @@ use crate::net::{ConnId, Request};
 /// What a response takes beside its records: once, and per partition, bytes.
 const RESPONSE_OVERHEAD_BYTES: usize = 1024;
 const PARTITION_OVERHEAD_BYTES: usize = 128;
+/// What is set aside beside records is at most this part of the share.
+const OVERHEAD_DIVISOR: usize = 4;
 /// A Fetch that could ask for less than this waits for memory, bytes.
 const FETCH_LEAST_BYTES: usize = 64 << 10;
 /// How long a sessionless Fetch may be parked. While it is, a lane that comes free waits for it, so it is short.
@@ -45,7 +47,7 @@ impl Shard {
         if lanes == 0 {
             return;
         }
-        let Some((reservation, max_bytes)) = self.reserve(lanes, now) else { return };
+        let Some((reservation, max_bytes)) = self.reserve_in_turn(index, lanes, now) else { return };
         let broker = &mut self.brokers[index];
         let route = &mut broker.session_route;
         let (Some(connection), Some(newest)) = (route.connection.as_mut(), route.fetch_version) else {
@@ -215,23 +217,62 @@ impl Shard {
         self.stats.counters.sessionless_fetches += 1;
     }
 
-    /// Sets memory aside for an answer about `lanes` partitions, and says how much the Fetch may ask for. Each broker
-    /// may ask for a part of the share small enough that all of them can have one answer in work and one on its way.
+    /// Sets memory aside for the answer to the session's Fetch of `lanes` partitions, and says how much it may ask for.
+    /// Brokers that find too little free stand in line, so that those whose Fetches come and go do not starve them.
+    fn reserve_in_turn(&mut self, index: usize, lanes: usize, now: Instant) -> Option<(Reservation, usize)> {
+        let is_first = self.waiting_brokers.front().is_none_or(|first| *first == index);
+        let reserved = if is_first { self.reserve(lanes, now) } else { None };
+        if reserved.is_some() {
+            self.leave_line(index);
+        } else if !self.waiting_brokers.contains(&index) {
+            self.waiting_brokers.push_back(index);
+        }
+        reserved
+    }
+
+    /// The broker got its memory, or wants none any more.
+    fn leave_line(&mut self, index: usize) {
+        self.waiting_brokers.retain(|other| *other != index);
+    }
+
+    /// Sends what the brokers in line wait for, as far as there is memory, and ends the waiting of those that want
+    /// nothing any more. Bounded: each round takes the first off the line or ends.
+    pub(crate) fn serve_waiting_brokers(&mut self, now: Instant) {
+        while let Some(&first) = self.waiting_brokers.front() {
+            self.plan_session_fetch(first, now);
+            let broker = &self.brokers[first];
+            if !broker.session_route.is_idle() || broker.session.is_empty() {
+                self.leave_line(first);
+            } else {
+                return;
+            }
+        }
+    }
+
     fn reserve(&mut self, lanes: usize, now: Instant) -> Option<(Reservation, usize)> {
-        let overhead = RESPONSE_OVERHEAD_BYTES + lanes * PARTITION_OVERHEAD_BYTES;
-        let wanted =
-            lanes.saturating_mul(self.settings.partition_fetch_max_bytes).min(self.settings.fetch_max_bytes);
-        let leaders = self.brokers.iter().filter(|broker| !broker.lanes.is_empty()).count().max(1);
-        let fair = self.settings.fetch_share_bytes / (2 * leaders);
-        let bytes = wanted.saturating_add(overhead).min(fair).min(self.pool.free_bytes());
-        let max_bytes = bytes.saturating_sub(overhead);
-        let reservation =
-            if max_bytes < FETCH_LEAST_BYTES.min(wanted) { None } else { self.pool.reserve(bytes) };
+        let (bytes, overhead, least) = self.fetch_size(lanes);
+        let reservation = (bytes >= least).then(|| self.pool.reserve(bytes)).flatten();
         match reservation {
             Some(_) => self.pressure.eased(),
             None => self.pressure.felt(now),
         }
-        reservation.map(|reservation| (reservation, max_bytes))
+        reservation.map(|reservation| (reservation, bytes - overhead))
+    }
+
+    /// How many bytes the answer to a Fetch of `lanes` partitions may take now, how many of these are not records, and
+    /// with how many a Fetch is worth sending. Each broker may ask for a part of the share small enough that all of
+    /// them can have one answer in work and one on its way, but never for so little that it would ask for nothing.
+    fn fetch_size(&self, lanes: usize) -> (usize, usize, usize) {
+        let share = self.settings.fetch_share_bytes;
+        let wanted =
+            lanes.saturating_mul(self.settings.partition_fetch_max_bytes).min(self.settings.fetch_max_bytes);
+        // Only an estimate: an answer that exceeds it waits for memory of its own.
+        let overhead =
+            (RESPONSE_OVERHEAD_BYTES + lanes * PARTITION_OVERHEAD_BYTES).min(share / OVERHEAD_DIVISOR);
+        let least = overhead + FETCH_LEAST_BYTES.min(wanted);
+        let leaders = self.brokers.iter().filter(|broker| !broker.lanes.is_empty()).count().max(1);
+        let fair = (share / (2 * leaders)).max(least);
+        (wanted.saturating_add(overhead).min(fair).min(self.pool.free_bytes()), overhead, least)
     }
 }
 

@@ -93,6 +93,8 @@ pub(crate) struct Shard {
     ops: Vec<IoOp>,
     events: VecDeque<Event>,
     pressure: Pressure,
+    /// Brokers whose next Fetch waits for memory, in turn; each once.
+    waiting_brokers: VecDeque<usize>,
     /// Until when the brokers may answer that the fetch sessions are closed, once the shard is to end.
     ending_until: Option<Instant>,
     is_ended: bool,
@@ -132,6 +134,7 @@ impl Shard {
             ops: Vec::new(),
             events: VecDeque::with_capacity(EVENTS_EXPECTED),
             pressure: Pressure::default(),
+            waiting_brokers: VecDeque::new(),
             ending_until: None,
             is_ended: false,
             settings,
@@ -149,6 +152,9 @@ impl Shard {
             if self.ending_until.is_none() {
                 self.plan_fetches(broker, now);
             }
+        }
+        if self.ending_until.is_none() {
+            self.serve_waiting_brokers(now);
         }
         self.relieve_pressure(now);
         self.finish_end(now);

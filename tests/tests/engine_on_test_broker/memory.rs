@@ -11,7 +11,7 @@ use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
-use millstream_tests::numbers::{TOPIC, end_of, engine, value};
+use millstream_tests::numbers::{TOPIC, append, end_of, engine, value};
 
 use super::broker_with;
 
@@ -204,4 +204,30 @@ fn a_record_larger_than_the_share_comes_alone() {
             seen.iter().filter(|record| record.0 == partition).map(|record| record.2).collect();
         assert_eq!(found, sizes.map(|size| size / divisor), "partition {partition}");
     }
+}
+
+#[test]
+fn more_leaders_than_the_budget_has_room_for_at_once_are_all_fetched_from() {
+    // A share of 1 MiB for responses: 24 leaders would each get less than a Fetch is worth, and the idle ones among
+    // them hold what they reserved for as long as their Fetches are parked.
+    let leaders: i32 = 24;
+    let config = Config { brokers: (1..=leaders).collect(), ..Config::default() };
+    let broker = broker_with(config, leaders, 100);
+    let journal = Journal::default();
+    let running = engine(&broker)
+        .property("memory.budget.bytes", "2097152")
+        .property("decompressed.batch.max.bytes", "1048576")
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap();
+    for round in 1..=3 {
+        journal.wait_until(|entries| (0..leaders).all(|partition| entries.count(partition) == 100 * round));
+        if round < 3 {
+            (0..leaders).for_each(|partition| append(&broker.handle(), partition, 100));
+        }
+    }
+    running.handle().shutdown(PATIENCE).unwrap();
+    (0..leaders).for_each(|partition| journal.entries().assert_exactly(partition, 0..300));
 }
