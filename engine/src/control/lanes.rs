@@ -185,9 +185,20 @@ impl Lane {
         matches!(self.phase, Phase::Open | Phase::Closing(_) | Phase::Failed)
     }
 
-    /// Takes a mark in; `false` when it belongs to another opening or to the time before a seek, or brings nothing new.
+    /// It is taken away while its shard still has it: neither what it has marked nor what it still marks is committed,
+    /// because another member may have gone on from what was.
+    pub(super) fn lose(&mut self) {
+        self.phase = Phase::Closing(CloseReason::Lost);
+        self.progress.give_up();
+    }
+
+    /// Takes a mark in; `false` when it belongs to another opening or to the time before a seek, comes after the lane
+    /// was lost, or brings nothing new.
     pub(super) fn on_mark(&mut self, mark: crate::link::Mark, now: Instant) -> bool {
-        mark.lane == self.id && mark.seek == self.seek && self.progress.marked(mark, now)
+        mark.lane == self.id
+            && mark.seek == self.seek
+            && self.phase != Phase::Closing(CloseReason::Lost)
+            && self.progress.marked(mark, now)
     }
 }
 

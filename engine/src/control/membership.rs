@@ -390,7 +390,7 @@ impl Control {
             .collect();
         for (lane, at) in late {
             if let Some(known) = self.lanes.get_mut(lane) {
-                known.phase = Phase::Closing(CloseReason::Lost);
+                known.lose();
             }
             self.notify(Notice::NotClosedInTime { at });
         }

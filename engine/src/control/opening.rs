@@ -125,13 +125,14 @@ impl Control {
         match known.phase {
             Phase::Positioning => self.release(lane),
             Phase::Open | Phase::Failed => {
-                known.phase = Phase::Closing(reason);
+                match reason {
+                    CloseReason::Revoked => known.phase = Phase::Closing(reason),
+                    CloseReason::Lost => known.lose(),
+                }
                 self.command(shard, Command::Close { lane, reason, deadline });
             }
             // It is closing in order, and is taken away meanwhile: its final mark must not be committed.
-            Phase::Closing(CloseReason::Revoked) if reason == CloseReason::Lost => {
-                known.phase = Phase::Closing(reason);
-            }
+            Phase::Closing(CloseReason::Revoked) if reason == CloseReason::Lost => known.lose(),
             Phase::Closed if reason == CloseReason::Lost => self.release(lane),
             Phase::Closing(_) | Phase::Closed => {}
         }

@@ -106,12 +106,17 @@ impl Control {
         let Some(stopping) = &mut self.stopping else { return };
         if stopping.step == Step::Closing && (self.lanes.on_shards() == 0 || stopping.deadline <= now) {
             stopping.step = Step::Committing;
+            let mut lost = Vec::new();
             for lane in self.lanes.iter_mut().filter(|lane| lane.is_on_shard()) {
                 let offset = lane.progress.newest().map_or(-1, |mark| mark.next_offset);
                 stopping.report.abandoned.push(place(lane, offset));
-                // What it has marked by now is done and may be committed; its last batch is not.
-                lane.phase = Phase::Closed;
+                match lane.phase {
+                    Phase::Closing(CloseReason::Lost) => lost.push(lane.id),
+                    // What it has marked by now is done and may be committed; its last batch is not.
+                    _ => lane.phase = Phase::Closed,
+                }
             }
+            lost.into_iter().for_each(|lane| self.release(lane));
             self.release_closed();
         }
         let Some(stopping) = &mut self.stopping else { return };

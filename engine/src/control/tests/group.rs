@@ -294,6 +294,29 @@ fn a_rebalance_does_not_wait_for_ever_for_a_handler() {
 }
 
 #[test]
+fn what_a_lane_marks_after_it_was_given_up_is_never_committed() {
+    let settings = [("max.poll.interval.ms", "60000"), ("auto.commit.interval.ms", "100000")];
+    for stops in [false, true] {
+        let mut world = started(&settings);
+        (0..4).for_each(|partition| (0..9).for_each(|_| world.produce("t", partition)));
+        world.members[0].closes = false;
+        world.mark(0, "t", 0, 3);
+        join(&mut world, &settings);
+        assert!(world.run_until(60 * SECOND, |world| world.members[1].open.len() == 2));
+        // The handler returns at last, and the interval passes: another member may be far beyond.
+        world.mark(0, "t", 0, 4);
+        world.mark(0, "t", 1, 5);
+        if stops {
+            shutdown(&mut world, 0, SECOND);
+            assert!(world.run_until(60 * SECOND, |world| world.members[0].ended.is_some()));
+        } else {
+            world.run(150 * SECOND);
+        }
+        assert_eq!(times(&world, 0, ApiKey::OffsetCommit), [], "stops: {stops}");
+    }
+}
+
+#[test]
 fn a_group_that_refuses_the_member_for_good_ends_the_engine() {
     let mut world = World::new(1, &[("t", 1)]);
     let refused = Fault::error(ApiKey::JoinGroup, ResponseError::GroupAuthorizationFailed);
