@@ -158,6 +158,8 @@ pub(crate) enum Event {
         lane: LaneId,
         /// The offset that was asked for.
         offset: i64,
+        /// The newest [`Command::Seek`] that the shard had carried out then, 0 before the first.
+        seek: u32,
     },
     /// The topic id or name is unknown to the leader (deleted or re-created).
     TopicUnknown {

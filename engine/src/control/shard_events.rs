@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Control;
-use super::lanes::Phase;
+use super::lanes::{Lane, Phase};
 use super::notice::Notice;
 use super::positions::Purpose;
 use super::shutdown::Stopping;
@@ -19,7 +19,7 @@ impl Control {
             Event::TopicUnknown { lane } => {
                 self.on_leader_wanted(lane, "the topic is unknown to its leader", now)
             }
-            Event::OutOfRange { lane, offset } => self.on_out_of_range(lane, offset, now),
+            Event::OutOfRange { lane, offset, seek } => self.on_out_of_range(lane, offset, seek, now),
             Event::Failed { lane, error } => {
                 // A lane that is being closed may fail over its last batch, and that is an end with an error, too.
                 if let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.is_on_shard()) {
@@ -123,8 +123,11 @@ impl Control {
         self.metadata.want(now);
     }
 
-    fn on_out_of_range(&mut self, lane: LaneId, offset: i64, now: Instant) {
-        let Some(known) = self.lanes.get(lane).filter(|lane| lane.phase == Phase::Open) else { return };
+    fn on_out_of_range(&mut self, lane: LaneId, offset: i64, seek: u32, now: Instant) {
+        // A seek that is on its way, or whose offset is being looked for, has the last word.
+        let is_sought = self.positions.is_sought(lane);
+        let stands = |known: &&Lane| known.phase == Phase::Open && known.seek == seek && !is_sought;
+        let Some(known) = self.lanes.get(lane).filter(stands) else { return };
         let at = known.at.clone();
         let finding = self.positions.start_reset(lane, &at, Purpose::Reset { from: offset }, now);
         self.apply_findings(finding.into_iter().collect(), now);

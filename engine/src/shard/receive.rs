@@ -250,8 +250,8 @@ impl Shard {
         match error {
             ErrorCode::OFFSET_OUT_OF_RANGE => {
                 lane.state = LaneState::OutOfRange;
-                let (lane, offset) = (lane.id, lane.fetch_offset);
-                self.events.push_back(Event::OutOfRange { lane, offset });
+                let (lane, offset, seek) = (lane.id, lane.fetch_offset, lane.seek);
+                self.events.push_back(Event::OutOfRange { lane, offset, seek });
             }
             ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
                 let what = format!("{error}: give this client READ on the topic");

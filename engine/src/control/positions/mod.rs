@@ -150,6 +150,11 @@ impl Positions {
         }
     }
 
+    /// Whether the offset of a seek that user code asked for is being looked for.
+    pub(super) fn is_sought(&self, lane: LaneId) -> bool {
+        self.searches.get(&lane).is_some_and(|search| search.purpose == Purpose::Seek)
+    }
+
     /// Ends a lane's search without a result.
     pub(super) fn cancel(&mut self, lane: LaneId) {
         self.searches.remove(&lane);

@@ -182,7 +182,7 @@ fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
     }
     world.cluster.delete_records("t", 0, 12, world.now).unwrap();
     let lane = world.members[0].lane("t", 0);
-    world.event(0, 0, Event::OutOfRange { lane, offset: 5 });
+    world.event(0, 0, Event::OutOfRange { lane, offset: 5, seek: 0 });
     world.run(SECOND);
     let member = &world.members[0];
     let seek = member.commands.iter().find_map(|(_, command)| match command {
@@ -195,10 +195,31 @@ fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
 }
 
 #[test]
+fn an_offset_that_was_out_of_range_before_a_seek_does_not_undo_the_seek() {
+    for to in [StartPosition::Offset(7), StartPosition::Earliest] {
+        let mut world = started(1, 1, &[("auto.offset.reset", "latest")]);
+        (0..20).for_each(|_| world.produce("t", 0));
+        world.cluster.delete_records("t", 0, 7, world.now).unwrap();
+        let (lane, at) = (world.members[0].lane("t", 0), TopicPartition::new("t", 0));
+        let (promise, answer) = reply();
+        world.request(0, Request::Seek { at, to, reply: promise });
+        // Told by the shard before it has heard of the seek.
+        world.event(0, 0, Event::OutOfRange { lane, offset: 5, seek: 0 });
+        assert!(answer.wait().unwrap().is_ok());
+        world.run(SECOND);
+        let seeks = world.members[0].commands.iter().filter_map(|(_, command)| match command {
+            Command::Seek { seek, offset, .. } => Some((*seek, *offset)),
+            _ => None,
+        });
+        assert_eq!(seeks.collect::<Vec<_>>(), [(1, 7)], "{to:?}");
+    }
+}
+
+#[test]
 fn without_a_reset_policy_an_offset_out_of_range_fails_the_lane_and_stops_the_engine() {
     let mut world = started(1, 1, &[("auto.offset.reset", "none")]);
     let lane = world.members[0].lane("t", 0);
-    world.event(0, 0, Event::OutOfRange { lane, offset: 5 });
+    world.event(0, 0, Event::OutOfRange { lane, offset: 5, seek: 0 });
     assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
     let Some(Err(Error::Lane(error))) = world.members[0].ended.take() else { panic!("no lane error") };
     assert_eq!((error.partition(), error.offset()), (0, 5));
