@@ -1,4 +1,4 @@
-//! What the system says of this process: CPU time and memory.
+//! What the system says of this process: CPU time, memory, and the terminal it writes to.
 
 /// CPU time of the process so far.
 pub(crate) fn process_cpu_ns() -> u64 {
@@ -16,6 +16,14 @@ pub(crate) fn max_rss_kb() -> u64 {
     // SAFETY: all zeroes is a valid rusage, whether the call wrote it or not.
     let usage = unsafe { usage.assume_init() };
     if result == 0 { u64::try_from(usage.ru_maxrss).unwrap_or(0) } else { 0 }
+}
+
+/// Columns and rows of the terminal that standard error is, in characters; `None` when it is none.
+pub(crate) fn terminal_size() -> Option<(u16, u16)> {
+    let mut answer = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one winsize, and the pointer is to one of ours that lives through the call.
+    let result = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut answer) };
+    (result == 0).then_some((answer.ws_col, answer.ws_row))
 }
 
 #[cfg(test)]

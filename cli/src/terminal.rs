@@ -1,5 +1,6 @@
 //! Writing on standard error, and redrawing it where it is a terminal.
 
+use crate::process;
 use std::io::{self, Write};
 
 /// What is assumed of a terminal that does not say its size.
@@ -70,13 +71,12 @@ struct Size {
 
 /// The size of the terminal that standard error is.
 fn size() -> Size {
-    let mut answer = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
-    // SAFETY: TIOCGWINSZ writes one winsize, and the pointer is to one of ours that lives through the call.
-    let result = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut answer) };
-    if result != 0 || answer.ws_col == 0 || answer.ws_row == 0 {
-        return DEFAULT_SIZE;
+    match process::terminal_size() {
+        Some((columns, rows)) if columns != 0 && rows != 0 => {
+            Size { columns: columns.into(), rows: rows.into() }
+        }
+        _ => DEFAULT_SIZE,
     }
-    Size { columns: answer.ws_col.into(), rows: answer.ws_row.into() }
 }
 
 #[cfg(test)]
