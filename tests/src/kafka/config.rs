@@ -121,9 +121,9 @@ const FAST_TEST_PROPERTIES: &[(&str, &str)] = &[
     ("transaction.state.log.min.isr", "1"),
     ("group.initial.rebalance.delay.ms", "0"),
     ("group.min.session.timeout.ms", "1000"),
-    // Compaction soon after it is due, with a small buffer.
     // Seeded records carry timestamps of long ago, which retention by time would delete within the test.
     ("log.retention.ms", "-1"),
+    // Compaction soon after it is due, with a small buffer.
     ("log.cleaner.backoff.ms", "200"),
     ("log.cleaner.dedupe.buffer.size", "16777216"),
     // A killed broker is noticed in seconds, yet not so fast that a busy machine looks like a dead one.
