@@ -76,7 +76,7 @@ fn preload(broker: &TestBroker) -> Result<usize, Box<dyn Error>> {
 }
 
 /// Reads the topic from its beginning to its end; returns the bytes of all responses.
-fn drain(mut stream: &mut TcpStream, batch_bytes: usize) -> Result<u64, Box<dyn Error>> {
+fn drain(stream: &mut TcpStream, batch_bytes: usize) -> Result<u64, Box<dyn Error>> {
     let (mut batches, mut bytes) = (0, 0u64);
     let mut response = Vec::new();
     while batches < BATCHES {
@@ -85,7 +85,7 @@ fn drain(mut stream: &mut TcpStream, batch_bytes: usize) -> Result<u64, Box<dyn 
         stream.read_exact(&mut length)?;
         let length = u32::from_be_bytes(length) as usize;
         response.clear();
-        stream.take(length as u64).read_to_end(&mut response)?;
+        Read::take(&mut *stream, length as u64).read_to_end(&mut response)?;
         // What surrounds the records is shorter than a batch, and no batch is cut.
         let received = response.len() / batch_bytes;
         if received == 0 {
