@@ -101,7 +101,7 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         (None, None) => return Err("no cluster".into()),
     };
     let core = arguments.core;
-    let contenders = [
+    let contenders = vec![
         millstream(&arguments.millstream, &bootstrap, topic, core, &arguments.own)?,
         rdkafka(&arguments.rdkafka, &bootstrap, topic, core, &arguments.peer)?,
     ];

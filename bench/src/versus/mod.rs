@@ -1,4 +1,4 @@
-//! Millstream and librdkafka, in turn, over the same topic on the same core.
+//! Clients, or one client in several ways, in turn, over the same topic on the same core.
 
 mod contender;
 mod host;
@@ -44,8 +44,8 @@ pub enum Error {
         source: serde_json::Error,
     },
 
-    /// The two did not read the same, so comparing their speed means nothing.
-    #[error("the two did not read the same: {first}; {second}")]
+    /// Two did not read the same, so comparing their speed means nothing.
+    #[error("two did not read the same: {first}; {second}")]
     Different {
         /// The first one's name and what it read.
         first: String,

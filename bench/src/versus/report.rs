@@ -33,9 +33,11 @@ fn write_all(
     workload: &str,
     host: &Host,
 ) -> std::fmt::Result {
-    let [a, b] = &plan.contenders;
-    let summary = &rounds.compared[0];
-    writeln!(text, "## {} against {}\n", a.name, b.name)?;
+    let names: Vec<&str> = plan.contenders.iter().map(|contender| &*contender.name).collect();
+    let (Some((first, others)), Some(summary)) = (names.split_first(), rounds.compared.first()) else {
+        return Ok(());
+    };
+    writeln!(text, "## {first} against {}\n", others.join(", "))?;
     writeln!(text, "- workload: {workload}")?;
     writeln!(
         text,
@@ -52,22 +54,31 @@ fn write_all(
     for contender in &plan.contenders {
         write_contender(text, contender)?;
     }
-    writeln!(text, "\nMedians of {} rounds in turn, one pass of each discarded:\n", rounds.pairs.len())?;
-    writeln!(text, "| | {} | {} |", a.name, b.name)?;
-    writeln!(text, "|---|---:|---:|")?;
+    writeln!(text, "\nMedians of {} rounds in turn, one pass of each discarded:\n", rounds.counted.len())?;
+    writeln!(text, "| | {} |", names.join(" | "))?;
+    writeln!(text, "|---|{}", "---:|".repeat(names.len()))?;
     for &(name, value, digits) in ROWS {
-        let [first, second] = [0, 1].map(|side| median(rounds.pairs.iter().map(|pair| value(&pair[side]))));
-        writeln!(text, "| {name} | {first:.digits$} | {second:.digits$} |")?;
+        write!(text, "| {name} |")?;
+        for side in 0..names.len() {
+            let middle = median(rounds.counted.iter().map(|round| value(&round[side])));
+            write!(text, " {middle:.digits$} |")?;
+        }
+        writeln!(text)?;
     }
-    let ratios = || rounds.pairs.iter().map(|[a, b]| a.records_per_cpu_s() / b.records_per_cpu_s());
-    let (least, most) =
-        ratios().fold((f64::MAX, 0.0), |(least, most), ratio| (ratio.min(least), ratio.max(most)));
-    writeln!(
-        text,
-        "\n**{} handles {:.2} times the records per CPU second** (median of the rounds' ratios; {least:.2} to {most:.2}).",
-        a.name,
-        median(ratios())
-    )
+    for (index, other) in others.iter().enumerate() {
+        let ratio =
+            |round: &Vec<Summary>| round[0].records_per_cpu_s() / round[index + 1].records_per_cpu_s();
+        let ratios: Vec<f64> = rounds.counted.iter().map(ratio).collect();
+        let least = ratios.iter().copied().fold(f64::MAX, f64::min);
+        let most = ratios.iter().copied().fold(0.0, f64::max);
+        writeln!(
+            text,
+            "\n**{first} handles {:.2} times the records per CPU second of {other}** (median of the rounds' ratios; \
+             {least:.2} to {most:.2}).",
+            median(ratios.into_iter())
+        )?;
+    }
+    Ok(())
 }
 
 fn write_contender(text: &mut String, contender: &Contender) -> std::fmt::Result {

@@ -5,54 +5,55 @@ use crate::summary::Summary;
 
 /// Who is compared with whom, and how often.
 pub struct Plan {
-    /// The two, the one whose ratio is reported first.
-    pub contenders: [Contender; 2],
+    /// The clients in the order of their turns; ratios are of the first one to each of the others.
+    pub contenders: Vec<Contender>,
     /// How many runs of each are counted.
     pub rounds: usize,
 }
 
-/// What was measured.
+/// What was measured. Every round has one run of each contender, in the plan's order.
 pub struct Rounds {
-    /// With checksums: the two read the same.
-    pub compared: [Summary; 2],
-    /// The counted runs, in pairs.
-    pub pairs: Vec<[Summary; 2]>,
+    /// With checksums: all read the same.
+    pub compared: Vec<Summary>,
+    /// The counted runs.
+    pub counted: Vec<Vec<Summary>>,
 }
 
 impl Plan {
     /// Runs everything; `progress` is told about each run.
     ///
     /// # Errors
-    /// If a run fails, or the two do not read the same.
+    /// If a run fails, or not all read the same.
     pub fn run(&self, mut progress: impl FnMut(&str, &Contender, &Summary)) -> Result<Rounds, Error> {
-        let compared = self.pair("checksum", true, &mut progress)?;
+        let compared = self.round("checksum", true, &mut progress)?;
         // The first pass over data that lay idle can be many times slower than the next ones.
-        self.pair("discarded", false, &mut progress)?;
-        let mut pairs = Vec::new();
+        self.round("discarded", false, &mut progress)?;
+        let mut counted = Vec::new();
         for round in 1..=self.rounds {
-            pairs.push(self.pair(&format!("round {round}"), false, &mut progress)?);
+            counted.push(self.round(&format!("round {round}"), false, &mut progress)?);
         }
-        Ok(Rounds { compared, pairs })
+        Ok(Rounds { compared, counted })
     }
 
-    fn pair(
+    fn round(
         &self,
         label: &str,
         checksum: bool,
         progress: &mut impl FnMut(&str, &Contender, &Summary),
-    ) -> Result<[Summary; 2], Error> {
-        let [a, b] = &self.contenders;
-        let first = a.run(checksum)?;
-        progress(label, a, &first);
-        let second = b.run(checksum)?;
-        progress(label, b, &second);
-        let both_checked = !checksum || (first.checksum.is_some() && second.checksum.is_some());
-        match first.contents() == second.contents() && both_checked {
-            true => Ok([first, second]),
-            false => Err(Error::Different {
-                first: format!("{} {:?}", a.name, first.contents()),
-                second: format!("{} {:?}", b.name, second.contents()),
-            }),
+    ) -> Result<Vec<Summary>, Error> {
+        let mut round: Vec<Summary> = Vec::with_capacity(self.contenders.len());
+        for contender in &self.contenders {
+            let run = contender.run(checksum)?;
+            progress(label, contender, &run);
+            let first = round.first().unwrap_or(&run);
+            if run.contents() != first.contents() || (checksum && run.checksum.is_none()) {
+                return Err(Error::Different {
+                    first: format!("{} {:?}", self.contenders[0].name, first.contents()),
+                    second: format!("{} {:?}", contender.name, run.contents()),
+                });
+            }
+            round.push(run);
         }
+        Ok(round)
     }
 }
