@@ -1,0 +1,4 @@
+//! Every example is run as a program against the test broker, and its results are compared with what was written.
+
+mod program;
+mod tokio_service;
