@@ -1,4 +1,5 @@
 //! Every example is run as a program against the test broker, and its results are compared with what was written.
 
+mod fan_out;
 mod program;
 mod tokio_service;

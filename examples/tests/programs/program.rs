@@ -26,6 +26,17 @@ pub(crate) fn cents_of(orders: std::ops::Range<u64>) -> u64 {
     orders.map(|number| order(number).1).sum()
 }
 
+/// The sum over partitions of what a group has committed: so many orders, because offsets begin at 0.
+pub(crate) fn committed(broker: &TestBroker, group: &str) -> i64 {
+    let of = |partition| committed_of(broker, group, partition).unwrap_or(0);
+    (0..PARTITIONS).map(of).sum()
+}
+
+/// What a group has committed of a partition.
+pub(crate) fn committed_of(broker: &TestBroker, group: &str, partition: i32) -> Option<i64> {
+    broker.handle().with(|cluster, _| Some(cluster.committed_offset(group, TOPIC, partition)?.offset))
+}
+
 /// An example that runs; it is killed when this is dropped.
 pub(crate) struct Program {
     child: Child,

@@ -1,6 +1,6 @@
 //! The service on Tokio.
 
-use crate::program::{ORDERS, PARTITIONS, Program, TOPIC, broker, cents_of, get, wait_for};
+use crate::program::{ORDERS, PARTITIONS, Program, TOPIC, broker, cents_of, committed_of, get, wait_for};
 use millstream_examples::write_orders;
 
 #[test]
@@ -30,9 +30,6 @@ fn a_tokio_service_counts_every_order_once_tells_its_health_and_commits_when_it_
     for partition in 0..PARTITIONS {
         let end = 2 * ORDERS as i64 / i64::from(PARTITIONS);
         assert!(said.contains(&format!("committed {TOPIC}-{partition}@{end}")), "{said}");
-        let committed = broker.handle().with(|cluster, _| {
-            cluster.committed_offset("order-totals", TOPIC, partition).map(|at| at.offset)
-        });
-        assert_eq!(committed, Some(end));
+        assert_eq!(committed_of(&broker, "order-totals", partition), Some(end));
     }
 }
