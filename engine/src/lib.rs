@@ -87,6 +87,7 @@ mod shard;
 #[doc(hidden)]
 pub mod simulation;
 mod stats;
+pub mod testing;
 
 pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};

@@ -169,10 +169,11 @@ impl ShardStart {
         tracing::debug!(shard = self.index, mode = ?transport.mode(), "the ring is set up");
         let waker = transport.waker();
         let bell = waker.clone();
+        let factory = self.factory;
         let shard = Shard::new(ShardSetup {
             index: self.index,
             settings: self.settings,
-            factory: self.factory,
+            factory: Box::new(move |lane| factory(lane)),
             pulse: self.pulse,
             bell: Box::new(move || bell.wake()),
             seed: self.seed,

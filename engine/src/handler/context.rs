@@ -57,6 +57,11 @@ impl<'a> Context<'a> {
         Self { state, lane }
     }
 
+    /// What was said so far.
+    pub(crate) fn state(&self) -> ContextState {
+        *self.state
+    }
+
     /// Says that every record up to and including `offset` is handled: should this call fail later, the partition
     /// goes on after it. Naming a lower offset than before changes nothing.
     #[inline]

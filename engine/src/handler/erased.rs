@@ -16,7 +16,10 @@ pub(crate) trait ErasedHandler {
     fn on_closed(&mut self) -> Result<(), LaneErrorCause>;
 }
 
-/// Makes the handler of a lane, on the lane's core.
+/// Makes the handlers of one shard, on its core.
+pub(crate) type LaneFactory = Box<dyn Fn(&Lane) -> Result<Box<dyn ErasedHandler>, LaneErrorCause>>;
+
+/// Makes the handlers of all shards, each on the core of its lane.
 pub(crate) type HandlerFactory =
     Arc<dyn Fn(&Lane) -> Result<Box<dyn ErasedHandler>, LaneErrorCause> + Send + Sync + 'static>;
 
@@ -27,10 +30,21 @@ where
     H: Handler + 'static,
     E: Into<BoxError>,
 {
-    Arc::new(move |lane| match caught(|| factory(lane))? {
+    Arc::new(move |lane| erase_made(|| factory(lane)))
+}
+
+/// Makes one handler and forgets its type.
+pub(crate) fn erase_made<H, E>(
+    make: impl FnOnce() -> Result<H, E>,
+) -> Result<Box<dyn ErasedHandler>, LaneErrorCause>
+where
+    H: Handler + 'static,
+    E: Into<BoxError>,
+{
+    match caught(make)? {
         Ok(handler) => Ok(Box::new(Guarded(handler))),
         Err(error) => Err(LaneErrorCause::Factory(error.into().into())),
-    })
+    }
 }
 
 /// A handler whose panics become errors.

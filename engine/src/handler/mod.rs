@@ -13,7 +13,7 @@ pub use owned::OwnedRecord;
 
 pub(crate) use batch::{OpenBatch, Poison, Segment, Walked};
 pub(crate) use context::ContextState;
-pub(crate) use erased::{ErasedHandler, HandlerFactory, erase_factory};
+pub(crate) use erased::{ErasedHandler, HandlerFactory, LaneFactory, erase_factory, erase_made};
 
 use std::time::Instant;
 
@@ -30,6 +30,7 @@ use crate::error::BoxError;
 /// When `on_batch` fails, or panics, the partition stands still at its first record not named by `done`.
 ///
 /// ```
+/// use millstream::testing::{HandlerTest, record, tombstone};
 /// use millstream::{Batch, Context, Handler, Outcome};
 ///
 /// struct Count(u64);
@@ -42,6 +43,11 @@ use crate::error::BoxError;
 ///         Ok(Outcome::Done)
 ///     }
 /// }
+///
+/// // How to test one without a broker.
+/// let mut test = HandlerTest::new(Count(0));
+/// test.batch([record("a"), record("b"), tombstone("key")]).expect_done();
+/// assert_eq!(test.handler().0, 2);
 /// ```
 pub trait Handler {
     /// What can go wrong in the handler.

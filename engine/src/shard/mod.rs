@@ -13,6 +13,7 @@ mod dispatch;
 mod fetch;
 mod lane;
 mod lanes;
+mod offer;
 mod pressure;
 mod receive;
 mod route;
@@ -28,7 +29,7 @@ use millstream_protocol::record::AbortedFilter;
 pub(crate) use clock::{Clock, HostClock};
 pub(crate) use settings::ShardSettings;
 
-use crate::handler::{HandlerFactory, Segment};
+use crate::handler::{LaneFactory, Segment};
 use crate::link::{BrokerEndpoint, Event, Mark};
 use crate::memory::{FramePool, HomecomingBell, MemoryLimits, MemoryStats};
 use crate::net::{ConnId, IoOp};
@@ -50,7 +51,7 @@ pub(crate) struct ShardSetup {
     /// The shard's index.
     pub(crate) index: usize,
     pub(crate) settings: ShardSettings,
-    pub(crate) factory: HandlerFactory,
+    pub(crate) factory: LaneFactory,
     /// Shows the control plane which batch is with its handler.
     pub(crate) pulse: Arc<Pulse>,
     /// Rings when a retained frame came home.
@@ -63,7 +64,7 @@ pub(crate) struct ShardSetup {
 pub(crate) struct Shard {
     index: usize,
     settings: ShardSettings,
-    factory: HandlerFactory,
+    factory: LaneFactory,
     pulse: Arc<Pulse>,
     rng: fastrand::Rng,
 

@@ -171,7 +171,13 @@ impl Shard {
         self.lanes.put_back(lane);
     }
 
-    fn take_partition(&mut self, lane: &mut Lane, partition: &Partition<'_>, frame: &Frame, now: Instant) {
+    pub(super) fn take_partition(
+        &mut self,
+        lane: &mut Lane,
+        partition: &Partition<'_>,
+        frame: &Frame,
+        now: Instant,
+    ) {
         let error = ErrorCode(partition.error_code);
         if error != ErrorCode::NONE {
             return self.on_partition_error(lane, error, now);

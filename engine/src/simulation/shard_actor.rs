@@ -10,7 +10,7 @@ use super::network::{Actor, Network};
 use super::ring::Ring;
 use super::time::{ShardClock, Time};
 use crate::config::Config;
-use crate::handler::erase_factory;
+use crate::handler::erase_made;
 use crate::link::{Command, Event, Mark};
 use crate::net::{Completion, IoOp};
 use crate::pulse::Pulse;
@@ -81,7 +81,7 @@ impl ShardActor {
         let shard = Shard::new(ShardSetup {
             index: actor.shard.unwrap_or_default(),
             settings,
-            factory: erase_factory(move |lane| Ok::<_, String>(site.open(lane))),
+            factory: Box::new(move |lane| erase_made(|| Ok::<_, String>(site.open(lane)))),
             pulse: Arc::clone(&pulse),
             bell: Box::new(|| {}),
             seed: rng.u64(..),
