@@ -1,4 +1,4 @@
-//! A thread-per-core Kafka consumer engine over io_uring.
+//! A thread-per-core Kafka consumer engine over io_uring, or over epoll where a host denies it.
 //!
 //! One shard runs on each core, every partition belongs to one shard, and its records are fetched, decoded and handled
 //! there. A program implements [`Handler`], says what to consume with [`Engine::builder`], starts the engine, and
@@ -94,6 +94,7 @@ pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use handler::{
     Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records, TimestampType,
 };
+pub use net::TransportKind;
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
 pub use stats::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};

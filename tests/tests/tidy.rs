@@ -20,7 +20,7 @@ const UNSAFE_FILES: [&str; 16] = [
     "cli/tests/cli/common.rs",
     "engine/src/driver/cpu_time.rs",
     "engine/src/driver/ring.rs",
-    "engine/src/driver/ring/waker.rs",
+    "engine/src/driver/poll.rs",
     "engine/src/memory/block.rs",
     "engine/src/memory/frame.rs",
     "engine/src/memory/shared.rs",

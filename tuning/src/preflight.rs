@@ -32,7 +32,7 @@ pub struct Needs {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Preflight {
-    /// What a ring can do here; `None` where none can be had, and then a problem says why.
+    /// What a ring can do here; `None` where none can be had, and then a problem says why, or where none was tried.
     pub ring: Option<RingSupport>,
     /// What is wrong, the gravest first.
     pub problems: Vec<Problem>,
@@ -57,7 +57,7 @@ pub struct Problem {
 /// How bad a problem is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
-    /// The engine would not start.
+    /// The engine would not start; or, if it concerns the ring, not over io_uring.
     Fatal,
     /// It would run, slower or at a risk.
     Warning,
@@ -76,9 +76,15 @@ impl Preflight {
     }
 }
 
-/// Looks at the host and tries a ring on the calling thread. Unknown things are taken to be right.
+/// Looks at the host for an engine over io_uring, and tries a ring on the calling thread. Unknown things are taken to
+/// be right. What is fatal here concerns the ring: an engine can do without one.
 pub fn preflight(host: &Host, needs: Needs) -> Preflight {
     judge(host, needs, try_ring())
+}
+
+/// Looks at the host for an engine that does without io_uring: none is tried, and none is missed.
+pub fn preflight_without_ring(host: &Host, needs: Needs) -> Preflight {
+    Preflight { ring: None, problems: beside_the_ring(host, needs) }
 }
 
 fn judge(host: &Host, needs: Needs, trial: io::Result<RingSupport>) -> Preflight {
@@ -88,11 +94,14 @@ fn judge(host: &Host, needs: Needs, trial: io::Result<RingSupport>) -> Preflight
         }
         Err(error) => vec![refused(error, host, needs)],
     };
-    problems.extend(
-        [files(host, needs), memory(host, needs), quota(host, needs), clock(host)].into_iter().flatten(),
-    );
+    problems.extend(beside_the_ring(host, needs));
     problems.sort_by_key(|problem| problem.severity);
     Preflight { ring: trial.ok(), problems }
+}
+
+/// None of these keeps an engine from starting.
+fn beside_the_ring(host: &Host, needs: Needs) -> Vec<Problem> {
+    [files(host, needs), memory(host, needs), quota(host, needs), clock(host)].into_iter().flatten().collect()
 }
 
 /// Why the kernel refused the trial ring.

@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use millstream::{Engine, EngineStats, Handle, Prepared};
+use millstream::{Engine, EngineStats, Handle, Prepared, TransportKind};
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tuning::Host;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -57,7 +57,7 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
     };
     let broker = start_broker(&plan)?;
     let prepared = prepare(args, &broker.bootstrap())?;
-    terminal::say(&introduction(&prepared));
+    let pinning = pinning(&prepared);
     let grace = prepared.config().shutdown_timeout;
     let partitions = Arc::new(Partitions::new(args.partitions));
     let run = Arc::new(Run {
@@ -69,6 +69,7 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
         let run = Arc::clone(&run);
         prepared.start(move |lane| Ok::<_, Infallible>(Verifier::new(Arc::clone(&run), lane.partition())))?
     };
+    terminal::say(&introduction(engine.handle().transport(), &pinning));
     let producer = Producer::start(plan, broker.handle(), Arc::clone(&partitions))?;
     let watch = watch(args, engine.handle(), &partitions, &producer.state)?;
     let ending =
@@ -129,24 +130,25 @@ fn prepare(args: &DemoArgs, brokers: &str) -> Result<Prepared, Failure> {
     Ok(builder.group(GROUP).topics([TOPIC]).build()?)
 }
 
-/// The host, the cores, and what this is not.
-fn introduction(prepared: &Prepared) -> String {
-    let host = Host::probe();
-    let mut text = format!("host: {host}");
+/// The host, the transport, the cores, and what this is not.
+fn introduction(transport: TransportKind, pinning: &str) -> String {
+    format!(
+        "host: {}, sockets over {transport}\n{pinning}\n\
+         broker and producer share these cores with the consumer: this is no benchmark\n\n",
+        Host::probe()
+    )
+}
+
+fn pinning(prepared: &Prepared) -> String {
+    let mut text = "pinning:".to_owned();
     // A String takes every write.
-    _ = match host.io_uring_disabled {
-        Some(0) | None => writeln!(text, ", io_uring permitted"),
-        Some(mode) => writeln!(text, ", io_uring restricted (kernel.io_uring_disabled={mode})"),
-    };
-    _ = write!(text, "pinning:");
     for (shard, core) in prepared.shard_cores().iter().enumerate() {
         _ = write!(text, " shard {shard} to core {core},");
     }
     _ = match prepared.control_core() {
-        Some(core) => writeln!(text, " control thread to core {core}"),
-        None => writeln!(text, " control thread not pinned"),
+        Some(core) => write!(text, " control thread to core {core}"),
+        None => write!(text, " control thread not pinned"),
     };
-    text.push_str("broker and producer share these cores with the consumer: this is no benchmark\n\n");
     text
 }
 

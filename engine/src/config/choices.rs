@@ -34,11 +34,8 @@ pub(super) const OFFSET_RESETS: &[Choice] = &[
 ];
 pub(super) const ISOLATION_LEVELS: &[Choice] = &[word("read_uncommitted"), word("read_committed")];
 pub(super) const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("spin")];
-pub(super) const TRANSPORTS: &[Choice] = &[
-    word("auto"),
-    synonyms("uring", &["io_uring"]),
-    later("poll", &["epoll"], Some("use uring, where the host permits io_uring")),
-];
+pub(super) const TRANSPORTS: &[Choice] =
+    &[word("auto"), synonyms("uring", &["io_uring"]), synonyms("poll", &["epoll"])];
 pub(super) const TRUE_ONLY: &[Choice] =
     &[word("true"), later("false", &[], Some("mark records with `Context::done` instead"))];
 pub(super) const FALSE_ONLY: &[Choice] =

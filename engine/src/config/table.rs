@@ -195,8 +195,14 @@ pub static PROPERTIES: &[Property] = &[
          the lowest latency.",
     )
     .default("park"),
-    used("transport", Kind::Choice(TRANSPORTS), "How sockets are driven: auto takes io_uring.")
-        .default("auto"),
+    used(
+        "transport",
+        Kind::Choice(TRANSPORTS),
+        "How sockets are driven: uring by io_uring, which is an error where the host denies it; \
+         poll by plain sockets and epoll; auto by io_uring where it is permitted, else by epoll, \
+         with a warning.",
+    )
+    .default("auto"),
     millis(
         "shutdown.timeout.ms",
         0,

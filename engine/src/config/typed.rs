@@ -152,10 +152,12 @@ pub enum IdleStrategy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// The engine chooses.
+    /// By io_uring where the host permits it, else by epoll.
     Auto,
-    /// io_uring.
+    /// By io_uring, or not at all.
     Uring,
+    /// By plain sockets and epoll.
+    Poll,
 }
 
 /// A shard's part of the memory budget.
@@ -263,7 +265,11 @@ impl Config {
             } else {
                 IdleStrategy::Park
             },
-            transport: if values.word("transport") == "uring" { Transport::Uring } else { Transport::Auto },
+            transport: match values.word("transport") {
+                "uring" => Transport::Uring,
+                "poll" => Transport::Poll,
+                _ => Transport::Auto,
+            },
             shutdown_timeout: values.millis("shutdown.timeout.ms"),
             request_timeout: values.millis("request.timeout.ms"),
             default_api_timeout: values.millis("default.api.timeout.ms"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::ring::RingWaker;
+use super::waker::Waker;
 use crate::link::{Command, Event, Mark};
 use crate::pulse::Pulse;
 use crate::shard::Shard;
@@ -24,7 +24,7 @@ pub(crate) struct ControlEnd {
     waiting: VecDeque<Command>,
     events: Consumer<Event>,
     marks: Consumer<Mark>,
-    waker: RingWaker,
+    waker: Waker,
     pub(crate) pulse: Arc<Pulse>,
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct ShardEnd {
     commands: Consumer<Command>,
     events: Producer<Event>,
     marks: Producer<Mark>,
-    control: Arc<OnceLock<RingWaker>>,
+    control: Arc<OnceLock<Waker>>,
 }
 
 /// What becomes the control thread's end once the shard's thread has a waker.
@@ -45,7 +45,7 @@ pub(crate) struct ControlHalf {
 }
 
 /// The rings of one shard. `control` is filled when the control thread runs.
-pub(crate) fn channels(pulse: Arc<Pulse>, control: Arc<OnceLock<RingWaker>>) -> (ControlHalf, ShardEnd) {
+pub(crate) fn channels(pulse: Arc<Pulse>, control: Arc<OnceLock<Waker>>) -> (ControlHalf, ShardEnd) {
     let (commands_in, commands_out) = RingBuffer::new(COMMANDS_MAX);
     let (events_in, events_out) = RingBuffer::new(EVENTS_MAX);
     let (marks_in, marks_out) = RingBuffer::new(MARKS_MAX);
@@ -55,7 +55,7 @@ pub(crate) fn channels(pulse: Arc<Pulse>, control: Arc<OnceLock<RingWaker>>) -> 
 
 impl ControlHalf {
     /// The end, with the way to wake the shard.
-    pub(crate) fn with_waker(self, waker: RingWaker) -> ControlEnd {
+    pub(crate) fn with_waker(self, waker: Waker) -> ControlEnd {
         let Self { commands, events, marks, pulse } = self;
         ControlEnd { commands, waiting: VecDeque::new(), events, marks, waker, pulse }
     }

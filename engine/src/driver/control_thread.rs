@@ -1,4 +1,4 @@
-//! The control thread: the control plane's core over a ring of its own, between the shards, user code and the name
+//! The control thread: the control plane's core over a transport of its own, between the shards, user code and the name
 //! resolver.
 
 use std::io;
@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use super::channels::ControlEnd;
 use super::cpu_time::thread_cpu_ns;
 use super::resolver::{Resolution, Resolver};
-use super::ring::RingTransport;
 use crate::control::{Control, Output, Request, Snapshot};
 use crate::error::Error;
 use crate::net::{Completion, IoOp, Transport, Wait};
@@ -25,9 +24,9 @@ const OVERDUE_CHECKS_PER_INTERVAL: u32 = 4;
 const FULL_RING_RETRY: Duration = Duration::from_millis(1);
 
 /// The control plane with everything that it talks to.
-pub(crate) struct ControlLoop {
+pub(crate) struct ControlLoop<T> {
     pub(crate) control: Control,
-    pub(crate) transport: RingTransport,
+    pub(crate) transport: T,
     pub(crate) shards: Vec<ControlEnd>,
     pub(crate) requests: Receiver<Request>,
     pub(crate) resolver: Resolver,
@@ -36,13 +35,13 @@ pub(crate) struct ControlLoop {
     pub(crate) cpu_ns: Arc<AtomicU64>,
 }
 
-impl ControlLoop {
+impl<T: Transport> ControlLoop<T> {
     /// Runs until the control plane has ended, and returns how, with the measurements that it has. Shards get their
     /// last commands.
     pub(crate) fn run(mut self) -> (Result<Report, Error>, Snapshot) {
         let outcome = match self.run_until_ended() {
             Ok(outcome) => outcome,
-            Err(source) => Err(Error::Io { what: "the control thread's ring broke".to_owned(), source }),
+            Err(source) => Err(Error::Io { what: "the control thread's transport broke".to_owned(), source }),
         };
         self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         (outcome, self.control.gathered())

@@ -3,18 +3,25 @@
 mod channels;
 mod control_thread;
 mod cpu_time;
+mod poll;
 mod resolver;
-pub(crate) mod ring;
+mod ring;
 mod shard_thread;
 mod sleep;
 // It compiles `sleep` a second time, with loom's atomics.
 #[cfg(test)]
 #[allow(clippy::duplicate_mod)]
 mod sleep_model;
+mod socket;
 mod start;
+mod threads;
+mod transport;
+#[cfg(test)]
+mod transport_tests;
+mod waker;
 
-pub(crate) use ring::RingWaker as ControlWaker;
 pub(crate) use start::{StartSetup, start};
+pub(crate) use waker::Waker;
 
 /// The atomics of `sleep`; its model replaces them.
 mod atomic {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use super::ring::RingWaker;
+use super::waker::Waker;
 use crate::control::Endpoint;
 
 /// Names that wait for the resolver; more are answered with an error, and tried again by whoever asked.
@@ -31,7 +31,7 @@ impl Resolver {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(crate) fn start(control: RingWaker) -> io::Result<Self> {
+    pub(crate) fn start(control: Waker) -> io::Result<Self> {
         let (questions, asked) = sync_channel::<Endpoint>(QUESTIONS_MAX);
         let (answer, answers) = sync_channel(QUESTIONS_MAX);
         thread::Builder::new().name("millstream-dns".to_owned()).spawn(move || {

@@ -6,10 +6,8 @@
 
 mod setup;
 mod slab;
-mod socket;
 #[cfg(test)]
 mod tests;
-mod waker;
 
 use std::collections::{HashMap, VecDeque};
 use std::os::fd::{AsRawFd, RawFd};
@@ -21,10 +19,10 @@ use io_uring::{IoUring, opcode, squeue};
 use socket2::{SockAddr, Socket};
 
 pub(crate) use setup::{RingMode, RingSetupError};
-pub(crate) use socket::SocketSettings;
-pub(crate) use waker::RingWaker;
 
-use crate::net::{Completion, ConnId, IoOp, ReceiveTarget, Transport, Wait};
+use super::socket::{self, SocketSettings};
+use super::waker::Waker;
+use crate::net::{Completion, ConnId, IoOp, ReceiveTarget, Transport, TransportCounters, Wait};
 use slab::{Operation, Slab};
 
 /// How often in a row the kernel may refuse to take operations (it is out of memory, or completions pile up) before
@@ -35,19 +33,6 @@ const BUSY_MAX: u32 = 1_000;
 const DRAIN_WAITS: u32 = 100;
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
 
-/// What a ring has done since it was made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct RingCounters {
-    /// `io_uring_enter` calls.
-    pub(crate) enters: u64,
-    /// Completions reaped.
-    pub(crate) completions: u64,
-    /// Bytes sent.
-    pub(crate) sent_bytes: u64,
-    /// Bytes received.
-    pub(crate) received_bytes: u64,
-}
-
 /// A transport for the thread that made it.
 pub(crate) struct RingTransport {
     // Before `operations`: the ring must be gone when their memory goes.
@@ -56,7 +41,7 @@ pub(crate) struct RingTransport {
     sockets: HashMap<ConnId, Connected>,
     settings: SocketSettings,
     mode: RingMode,
-    waker: RingWaker,
+    waker: Waker,
     is_bell_armed: bool,
     /// Entries that did not fit the submission queue: at most three per connection.
     unsubmitted: VecDeque<squeue::Entry>,
@@ -65,7 +50,7 @@ pub(crate) struct RingTransport {
     /// Reused between waits: key and result of each completion.
     reaped: Vec<(u64, i32)>,
     busy: u32,
-    counters: RingCounters,
+    counters: TransportCounters,
 }
 
 /// A socket and its operations in flight.
@@ -98,30 +83,25 @@ impl RingTransport {
             sockets: HashMap::new(),
             settings,
             mode,
-            waker: RingWaker::new().map_err(RingSetupError::Other)?,
+            waker: Waker::new().map_err(RingSetupError::Other)?,
             is_bell_armed: false,
             unsubmitted: VecDeque::new(),
             ready: Vec::new(),
             reaped: Vec::new(),
             busy: 0,
-            counters: RingCounters::default(),
+            counters: TransportCounters::default(),
         })
     }
 
     /// Wakes this thread from others. After each [`Transport::wait`] the thread must look at all queues that others
     /// fill before they wake it.
-    pub(crate) fn waker(&self) -> RingWaker {
+    pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
     /// The mode that the kernel granted.
     pub(crate) fn mode(&self) -> RingMode {
         self.mode
-    }
-
-    /// What the ring has done.
-    pub(crate) fn counters(&self) -> RingCounters {
-        self.counters
     }
 
     fn connect(&mut self, conn: ConnId, address: &std::net::SocketAddr) {
@@ -241,7 +221,7 @@ impl RingTransport {
         if !self.is_bell_armed {
             self.is_bell_armed = true;
             let key = self.operations.insert(Operation::Bell { count: Box::new(0) });
-            self.push_operation(key, self.waker.bell_fd());
+            self.push_operation(key, self.waker.bell().as_raw_fd());
         }
     }
 
@@ -271,7 +251,7 @@ impl RingTransport {
     }
 
     fn enter(&mut self, call: impl FnOnce(&IoUring) -> io::Result<usize>) -> io::Result<()> {
-        self.counters.enters += 1;
+        self.counters.calls += 1;
         let Err(error) = call(&self.ring) else {
             self.busy = 0;
             return Ok(());
@@ -419,7 +399,7 @@ impl Transport for RingTransport {
             Wait::Park(timeout) if !has_completions && !is_full && timeout != Some(Duration::ZERO) => {
                 self.park(timeout)?;
             }
-            Wait::Park(_) | Wait::Poll => self.poll()?,
+            Wait::Park(_) | Wait::Poll | Wait::Submit => self.poll()?,
         }
         completions.append(&mut self.ready);
         self.reap(completions);
@@ -432,6 +412,10 @@ impl Transport for RingTransport {
         }
         let queue = self.ring.submission();
         !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+    }
+
+    fn counters(&self) -> TransportCounters {
+        self.counters
     }
 }
 

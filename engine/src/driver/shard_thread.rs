@@ -1,5 +1,4 @@
-//! The thread of a shard: a glommio executor pinned to its core, whose root future loops around the shard's own ring
-//! and blocks in it.
+//! The thread of a shard: a loop around its transport, which it blocks in.
 
 use std::io;
 use std::sync::mpsc::SyncSender;
@@ -7,32 +6,32 @@ use std::time::{Duration, Instant};
 
 use super::channels::ShardEnd;
 use super::cpu_time::thread_cpu_ns;
-use super::ring::{RingTransport, RingWaker};
+use super::waker::Waker;
 use crate::link::Event;
 use crate::net::{Completion, IoOp, Transport, Wait};
 use crate::shard::{Clock, HostClock, Shard};
 use crate::stats::ShardStats;
 
-/// Handlers get the shard for about this long before the ring is looked at again, although nothing is known to wait.
+/// Handlers get the shard for about this long before the network is looked at again, although nothing is known to wait.
 const DISPATCH_SLICE: Duration = Duration::from_millis(1);
 
 /// How soon what found a ring to the control thread full is passed on again: the emptying of a ring wakes nobody.
 const FULL_RING_RETRY: Duration = Duration::from_millis(1);
 
 /// One shard with its transport and its rings to the control thread.
-pub(crate) struct ShardLoop {
+pub(crate) struct ShardLoop<T> {
     pub(crate) shard: Shard,
-    pub(crate) transport: RingTransport,
+    pub(crate) transport: T,
     pub(crate) end: ShardEnd,
     /// Look again instead of sleeping.
     pub(crate) spins: bool,
 }
 
-impl ShardLoop {
+impl<T: Transport> ShardLoop<T> {
     /// Runs until the control plane ends the shard, and fills in its last measurements.
     ///
     /// # Errors
-    /// When the ring itself breaks.
+    /// When the transport itself breaks.
     pub(crate) fn run(mut self, last_stats: &mut ShardStats) -> io::Result<()> {
         let result = self.run_until_ended();
         self.shard.measure(last_stats);
@@ -63,18 +62,18 @@ impl ShardLoop {
             if !ops.is_empty() {
                 ops.drain(..).for_each(|op| self.transport.submit(op));
                 // Requests leave now, not after the handlers.
-                self.transport.wait(Wait::Poll, &mut completions)?;
+                self.transport.wait(Wait::Submit, &mut completions)?;
             }
             has_dispatched = self.dispatch(woken_at + DISPATCH_SLICE, &clock);
-            let ring = self.transport.counters();
+            let io = self.transport.counters();
             is_told = self.end.pass_on(&mut self.shard, |event| {
                 if let Event::Stats(stats) = event {
                     let counters = &mut stats.counters;
                     counters.cpu_ns = thread_cpu_ns();
-                    counters.ring_enters = ring.enters;
-                    counters.ring_completions = ring.completions;
-                    counters.ring_sent_bytes = ring.sent_bytes;
-                    counters.ring_received_bytes = ring.received_bytes;
+                    counters.io_calls = io.calls;
+                    counters.io_completions = io.completions;
+                    counters.io_sent_bytes = io.sent_bytes;
+                    counters.io_received_bytes = io.received_bytes;
                 }
             });
         }
@@ -115,4 +114,4 @@ impl ShardLoop {
 }
 
 /// What a thread says about its start.
-pub(crate) type Started = SyncSender<Result<RingWaker, String>>;
+pub(crate) type Started = SyncSender<Result<Waker, String>>;

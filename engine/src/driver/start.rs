@@ -1,35 +1,35 @@
 //! Starting the threads of an engine: shards on their cores, the control thread beside them.
 
-use std::future::Future;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
-
 use super::channels::{ControlEnd, ControlHalf, ShardEnd, channels};
 use super::control_thread::ControlLoop;
+use super::poll::PollTransport;
 use super::resolver::Resolver;
-use super::ring::{RingTransport, RingWaker, SocketSettings};
-use super::shard_thread::ShardLoop;
+use super::ring::RingTransport;
+use super::shard_thread::{ShardLoop, Started};
+use super::socket::SocketSettings;
+use super::threads::Thread;
+use super::transport::HostTransport;
+use super::waker::Waker;
 use crate::config::{Config, IdleStrategy};
 use crate::control::{Control, ControlSetup, Request, Snapshot, Subscription};
 use crate::error::Error;
 use crate::handler::HandlerFactory;
+use crate::net::TransportKind;
 use crate::pulse::Pulse;
 use crate::report::Report;
 use crate::shard::{Shard, ShardSettings, ShardSetup};
 use crate::stats::ShardStats;
 
-/// What glommio registers for its own file operations, bytes: the least it takes, because the data path does not go
-/// through it and locked memory is scarce.
-const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
-
 /// What the threads are started with.
 pub(crate) struct StartSetup {
     pub(crate) config: Arc<Config>,
     pub(crate) subscription: Subscription,
+    pub(crate) transport: TransportKind,
     /// A core for each shard.
     pub(crate) cores: Vec<usize>,
     /// The control thread's core, if it has one of its own.
@@ -47,8 +47,15 @@ pub(crate) struct StartSetup {
 /// Starts all threads and returns the control thread's waker. Either all of them run, or none.
 ///
 /// # Errors
-/// When a thread or its ring cannot be made; the text names the fix.
-pub(crate) fn start(setup: StartSetup) -> Result<RingWaker, Error> {
+/// When a thread or its transport cannot be made; the text names the fix.
+pub(crate) fn start(setup: StartSetup) -> Result<Waker, Error> {
+    match setup.transport {
+        TransportKind::Uring => start_over::<RingTransport>(setup),
+        TransportKind::Poll => start_over::<PollTransport>(setup),
+    }
+}
+
+fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
     let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
     let epoch = Instant::now();
     let control_waker = Arc::new(OnceLock::new());
@@ -71,28 +78,39 @@ pub(crate) fn start(setup: StartSetup) -> Result<RingWaker, Error> {
         };
         let (started, answer) = sync_channel(1);
         let name = format!("millstream-{index}");
-        let thread = spawn(&name, Placement::Fixed(core), move || async move { shard.run(&started) })?;
-        threads.push(thread);
-        starting.push((half, answer));
+        let thread = Thread::spawn(T::KIND, &name, Some(core), move || shard.run::<T>(&started))?;
+        starting.push((half, thread, answer));
     }
-    for (half, answer) in starting {
-        let waker = answer
-            .recv()
-            .unwrap_or_else(|_| Err("its thread ended at once".to_owned()))
-            .map_err(Error::Host)?;
+    for (half, thread, answer) in starting {
+        let (thread, waker) = ready(thread, &answer)?;
+        threads.push(thread);
         ends.push(ControlHalf::with_waker(half, waker));
     }
-    start_control(setup, ends, threads, control_waker)
+    start_control::<T>(setup, ends, threads, control_waker)
 }
 
-fn start_control(
+/// Waits until the thread is ready for its work.
+fn ready<R: Send + 'static>(
+    thread: Thread<R>,
+    answer: &Receiver<Result<Waker, String>>,
+) -> Result<(Thread<R>, Waker), Error> {
+    match answer.recv() {
+        Ok(Ok(waker)) => Ok((thread, waker)),
+        Ok(Err(reason)) => Err(Error::Host(reason)),
+        Err(_) => {
+            Err(Error::Host(thread.join().err().unwrap_or_else(|| "its thread ended at once".to_owned())))
+        }
+    }
+}
+
+fn start_control<T: HostTransport>(
     setup: StartSetup,
     shards: Vec<ControlEnd>,
-    threads: Vec<ExecutorJoinHandle<ShardStats>>,
-    control_waker: Arc<OnceLock<RingWaker>>,
-) -> Result<RingWaker, Error> {
-    let (started, answer) = sync_channel::<Result<RingWaker, String>>(1);
-    let placement = setup.control_core.map_or(Placement::Unbound, Placement::Fixed);
+    threads: Vec<Thread<ShardStats>>,
+    control_waker: Arc<OnceLock<Waker>>,
+) -> Result<Waker, Error> {
+    let (started, answer) = sync_channel::<Result<Waker, String>>(1);
+    let core = setup.control_core;
     let on_ended = setup.on_ended;
     let config = setup.config;
     let control_setup = ControlSetup {
@@ -104,15 +122,13 @@ fn start_control(
     };
     let requests = setup.requests;
     let cpu_ns = setup.control_cpu_ns;
-    let run = move || async move {
-        let made = RingTransport::new(socket_settings(&config)).map_err(|error| error.to_string()).and_then(
-            |transport| {
-                let waker = transport.waker();
-                let resolver = Resolver::start(waker.clone())
-                    .map_err(|error| format!("no thread for names: {error}"))?;
-                Ok((transport, waker, resolver))
-            },
-        );
+    let run = move || {
+        let made = T::open(socket_settings(&config)).and_then(|transport| {
+            let waker = transport.waker();
+            let resolver =
+                Resolver::start(waker.clone()).map_err(|error| format!("no thread for names: {error}"))?;
+            Ok((transport, waker, resolver))
+        });
         let (transport, waker, resolver) = match made {
             Ok(made) => made,
             Err(reason) => return started.send(Err(reason)).unwrap_or_default(),
@@ -132,14 +148,14 @@ fn start_control(
                 match thread.join() {
                     // What it measured up to its end takes the place of what it last sent.
                     Ok(stats) => last.shards[index] = stats,
-                    Err(_) => tracing::error!(shard = index, "a shard's thread ended by a panic"),
+                    Err(reason) => tracing::error!(shard = index, "a shard's thread is lost: {reason}"),
                 }
             }
         }
         on_ended(outcome, last);
     };
-    spawn("millstream-control", placement, run)?;
-    answer.recv().unwrap_or_else(|_| Err("the control thread ended at once".to_owned())).map_err(Error::Host)
+    let thread = Thread::spawn(T::KIND, "millstream-control", core, run)?;
+    Ok(ready(thread, &answer)?.1)
 }
 
 /// What a shard's thread takes along.
@@ -156,17 +172,16 @@ struct ShardStart {
 
 impl ShardStart {
     /// Returns what the shard measured until its end.
-    fn run(self, started: &super::shard_thread::Started) -> ShardStats {
+    fn run<T: HostTransport>(self, started: &Started) -> ShardStats {
         let mut last_stats = ShardStats::new(self.index);
-        let transport = match RingTransport::new(self.sockets) {
+        let transport = match T::open(self.sockets) {
             Ok(transport) => transport,
-            Err(error) => {
+            Err(reason) => {
                 // Nobody listens only where the whole start was given up.
-                let _ = started.send(Err(error.to_string()));
+                let _ = started.send(Err(reason));
                 return last_stats;
             }
         };
-        tracing::debug!(shard = self.index, mode = ?transport.mode(), "the ring is set up");
         let waker = transport.waker();
         let bell = waker.clone();
         let factory = self.factory;
@@ -183,23 +198,10 @@ impl ShardStart {
         }
         let shard_loop = ShardLoop { shard, transport, end: self.end, spins: self.spins };
         if let Err(error) = shard_loop.run(&mut last_stats) {
-            tracing::error!(shard = self.index, %error, "the shard's ring broke");
+            tracing::error!(shard = self.index, %error, "the shard's transport broke");
         }
         last_stats
     }
-}
-
-fn spawn<F, G, T>(name: &str, placement: Placement, run: F) -> Result<ExecutorJoinHandle<T>, Error>
-where
-    F: FnOnce() -> G + Send + 'static,
-    G: Future<Output = T> + 'static,
-    T: Send + 'static,
-{
-    LocalExecutorBuilder::new(placement)
-        .name(name)
-        .io_memory(GLOMMIO_IO_MEMORY_BYTES)
-        .spawn(run)
-        .map_err(|error| Error::Host(format!("thread {name} cannot be started: {error}")))
 }
 
 fn socket_settings(config: &Config) -> SocketSettings {

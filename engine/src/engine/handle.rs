@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use super::REQUESTS_MAX;
 use super::ended::Ended;
 use crate::control::{Request, TopicPartition};
-use crate::driver::ControlWaker;
+use crate::driver::Waker;
 use crate::error::Error;
+use crate::net::TransportKind;
 use crate::position::StartPosition;
 use crate::reply::{Promise, Reply, reply};
 use crate::report::{CommitReport, Report};
@@ -40,9 +41,10 @@ use crate::stats::EngineStats;
 #[derive(Clone)]
 pub struct Handle {
     requests: SyncSender<Request>,
-    control: ControlWaker,
+    control: Waker,
     ended: Arc<Ended>,
     cores: Arc<[usize]>,
+    transport: TransportKind,
     control_cpu_ns: Arc<AtomicU64>,
     started_at: Instant,
 }
@@ -50,13 +52,14 @@ pub struct Handle {
 impl Handle {
     pub(super) fn new(
         requests: SyncSender<Request>,
-        control: ControlWaker,
+        control: Waker,
         ended: Arc<Ended>,
         cores: Arc<[usize]>,
+        transport: TransportKind,
         control_cpu_ns: Arc<AtomicU64>,
         started_at: Instant,
     ) -> Self {
-        Self { requests, control, ended, cores, control_cpu_ns, started_at }
+        Self { requests, control, ended, cores, transport, control_cpu_ns, started_at }
     }
 
     /// What every shard has done and measured so far, and where every partition stands. When the engine has ended:
@@ -70,7 +73,18 @@ impl Handle {
         }
         let snapshot = self.ask(Request::Stats)?;
         let control_cpu_ns = self.control_cpu_ns.load(Ordering::Relaxed);
-        Ok(EngineStats::new(&snapshot, &self.cores, self.started_at.elapsed(), control_cpu_ns))
+        Ok(EngineStats::new(
+            &snapshot,
+            &self.cores,
+            self.transport,
+            self.started_at.elapsed(),
+            control_cpu_ns,
+        ))
+    }
+
+    /// How the engine's sockets are driven: what `transport=auto` has come to on this host.
+    pub fn transport(&self) -> TransportKind {
+        self.transport
     }
 
     /// Stops delivering from partitions; what is fetched of them is kept.

@@ -4,13 +4,14 @@ mod builder;
 mod ended;
 mod handle;
 mod signals;
+mod transport;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use millstream_tuning::{CorePlan, Host, Needs, plan_cores, preflight};
+use millstream_tuning::{CorePlan, Host, Needs, plan_cores};
 
 pub use builder::{EngineBuilder, Partitions};
 pub use handle::{Finished, Handle};
@@ -23,6 +24,7 @@ use crate::handler::{Handler, Lane, erase_factory};
 use crate::report::Report;
 use crate::stats::EngineStats;
 use ended::Ended;
+use transport::Chosen;
 
 /// Requests of user code that wait for the control thread; more are refused.
 const REQUESTS_MAX: usize = 1024;
@@ -62,7 +64,8 @@ impl Prepared {
     /// `factory` is called once for each partition, on the core that will own it, whenever the engine gets one.
     ///
     /// # Errors
-    /// [`Error::Host`] when the host denies io_uring, threads or locked memory; the text names the fix. What the
+    /// [`Error::Host`] when the host denies threads, or denies io_uring where `transport=uring` insists on it; the text
+    /// names the fix. What the
     /// brokers say comes later, as the outcome of [`Engine::wait`].
     pub fn start<F, H, E>(self, factory: F) -> Result<Engine, Error>
     where
@@ -73,17 +76,14 @@ impl Prepared {
         let host = Host::probe();
         let needs =
             Needs { shards: self.plan.shards.len(), memory_budget_bytes: self.config.memory_budget_bytes };
-        let checked = preflight(&host, needs);
-        if let Some(problem) = checked.fatal().next() {
-            return Err(Error::Host(problem.to_string()));
-        }
-        for problem in &checked.problems {
-            tracing::warn!("{problem}");
+        let Chosen { transport, warnings } = transport::choose(self.config.transport, &host, needs)?;
+        for warning in &warnings {
+            tracing::warn!("{warning}");
         }
         for warning in self.config.warnings() {
             tracing::warn!("{warning}");
         }
-        tracing::info!(cores = ?self.plan.shards, control = ?self.plan.control, "{}", self.plan.why);
+        tracing::info!(%transport, cores = ?self.plan.shards, control = ?self.plan.control, "{}", self.plan.why);
         let (requests, received) = sync_channel(REQUESTS_MAX);
         let started_at = Instant::now();
         let cores: Arc<[usize]> = Arc::from(&self.plan.shards[..]);
@@ -93,12 +93,14 @@ impl Prepared {
             let (ended, cores, control_cpu_ns) = (ended.clone(), cores.clone(), control_cpu_ns.clone());
             Box::new(move |outcome, last: Snapshot| {
                 let control_cpu_ns = control_cpu_ns.load(Ordering::Relaxed);
-                ended.set(outcome, EngineStats::new(&last, &cores, started_at.elapsed(), control_cpu_ns));
+                let uptime = started_at.elapsed();
+                ended.set(outcome, EngineStats::new(&last, &cores, transport, uptime, control_cpu_ns));
             })
         };
         let control = start(StartSetup {
             config: self.config,
             subscription: self.subscription,
+            transport,
             cores: self.plan.shards,
             control_core: self.plan.control,
             stop_at_end: self.stop_at_end,
@@ -108,7 +110,7 @@ impl Prepared {
             control_cpu_ns: Arc::clone(&control_cpu_ns),
             seed: fastrand::u64(..),
         })?;
-        let handle = Handle::new(requests, control, ended, cores, control_cpu_ns, started_at);
+        let handle = Handle::new(requests, control, ended, cores, transport, control_cpu_ns, started_at);
         Ok(Engine { handle })
     }
 }

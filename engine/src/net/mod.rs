@@ -97,16 +97,55 @@ pub(crate) enum Completion {
     },
 }
 
+/// How an engine's sockets are driven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum TransportKind {
+    /// Over io_uring: one system call both hands operations to the kernel and waits for them.
+    Uring,
+    /// Over plain non-blocking sockets and epoll, for hosts that deny io_uring.
+    Poll,
+}
+
+impl std::fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Uring => "io_uring",
+            Self::Poll => "epoll",
+        })
+    }
+}
+
 /// How long [`Transport::wait`] may block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wait {
+    /// Not at all, and only what is queued: it leaves now, and what is complete by that is collected.
+    Submit,
     /// Not at all: submit what is queued and collect what is there.
     Poll,
     /// Until something completes or wakes it, at most this long.
     Park(Option<Duration>),
 }
 
-/// Carries out [`IoOp`]s: io_uring today. One transport belongs to one thread.
+/// What a transport has done since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TransportCounters {
+    /// System calls that wait, submit, send or receive; connections are opened and closed beside them.
+    pub(crate) calls: u64,
+    /// Operations completed.
+    pub(crate) completions: u64,
+    /// Bytes sent.
+    pub(crate) sent_bytes: u64,
+    /// Bytes received.
+    pub(crate) received_bytes: u64,
+}
+
+/// Carries out [`IoOp`]s. One transport belongs to one thread.
+///
+/// Where the bytes of a [`ReceiveTarget`] come from is the transport's affair: io_uring and plain sockets receive
+/// straight into the frame; one that has to look at the bytes first (TLS) fills the range from memory of its own. So
+/// is what happens before [`Completion::Connected`]: a handshake belongs there.
 pub(crate) trait Transport {
     /// Queues an operation; nothing need reach the kernel before [`Transport::wait`].
     fn submit(&mut self, op: IoOp);
@@ -117,6 +156,9 @@ pub(crate) trait Transport {
 
     /// Cheap check (no system call): might a [`Wait::Poll`] find something to collect or to submit?
     fn has_pending(&mut self) -> bool;
+
+    /// What it has done so far.
+    fn counters(&self) -> TransportCounters;
 }
 
 impl Completion {

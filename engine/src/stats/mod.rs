@@ -80,14 +80,14 @@ pub(crate) struct Counters {
     pub(crate) memory_share_bytes: u64,
     /// CPU time of the shard's thread, nanoseconds.
     pub(crate) cpu_ns: u64,
-    /// System calls on the shard's ring.
-    pub(crate) ring_enters: u64,
-    /// Operations that its ring completed.
-    pub(crate) ring_completions: u64,
-    /// Bytes sent over its ring.
-    pub(crate) ring_sent_bytes: u64,
-    /// Bytes received over its ring.
-    pub(crate) ring_received_bytes: u64,
+    /// System calls of the shard's transport.
+    pub(crate) io_calls: u64,
+    /// Operations that its transport completed.
+    pub(crate) io_completions: u64,
+    /// Bytes sent over its transport.
+    pub(crate) io_sent_bytes: u64,
+    /// Bytes received over its transport.
+    pub(crate) io_received_bytes: u64,
 }
 
 /// One lane at the time of a snapshot.

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{LaneStats, Slowest, Stage, StageHistogram};
 use crate::control::{LaneInfo, Snapshot};
+use crate::net::TransportKind;
 
 /// What the engine has done and measured since it started: owned and serialisable.
 #[derive(Clone, Debug, Serialize)]
@@ -13,6 +14,8 @@ use crate::control::{LaneInfo, Snapshot};
 pub struct EngineStats {
     /// Seconds since the start.
     pub uptime_s: f64,
+    /// How the sockets are driven.
+    pub transport: TransportKind,
     /// Per shard, by index.
     pub shards: Vec<ShardSnapshot>,
     /// Per partition owned now.
@@ -51,14 +54,14 @@ pub struct ShardSnapshot {
     pub crc_failures: u64,
     /// CPU time of its thread, nanoseconds.
     pub cpu_ns: u64,
-    /// System calls on its io_uring.
-    pub ring_enters: u64,
-    /// Operations that its io_uring completed.
-    pub ring_completions: u64,
-    /// Bytes sent over its io_uring.
-    pub ring_sent_bytes: u64,
-    /// Bytes received over its io_uring: all that its connections receive.
-    pub ring_received_bytes: u64,
+    /// System calls of its transport that wait, submit, send or receive.
+    pub io_calls: u64,
+    /// Operations that its transport completed: connections opened, sends, receives.
+    pub io_completions: u64,
+    /// Bytes sent to brokers.
+    pub io_sent_bytes: u64,
+    /// Bytes received from brokers: all that its connections receive.
+    pub io_received_bytes: u64,
     /// Memory held and reserved, bytes.
     pub memory_used_bytes: u64,
     /// Of that: held by records that user code retains, bytes.
@@ -131,7 +134,13 @@ pub struct CommitStats {
 }
 
 impl EngineStats {
-    pub(crate) fn new(snapshot: &Snapshot, cores: &[usize], uptime: Duration, control_cpu_ns: u64) -> Self {
+    pub(crate) fn new(
+        snapshot: &Snapshot,
+        cores: &[usize],
+        transport: TransportKind,
+        uptime: Duration,
+        control_cpu_ns: u64,
+    ) -> Self {
         let find = |shard: usize, slot: u32| {
             snapshot.lanes.iter().find(|info| info.shard == shard && info.lane.slot == slot)
         };
@@ -159,6 +168,7 @@ impl EngineStats {
         });
         Self {
             uptime_s: uptime.as_secs_f64(),
+            transport,
             shards: snapshot.shards.iter().map(|shard| ShardSnapshot::new(shard, cores)).collect(),
             lanes,
             stages: stages.into(),
@@ -183,10 +193,10 @@ impl ShardSnapshot {
             sessionless_fetches: counters.sessionless_fetches,
             crc_failures: counters.crc_failures,
             cpu_ns: counters.cpu_ns,
-            ring_enters: counters.ring_enters,
-            ring_completions: counters.ring_completions,
-            ring_sent_bytes: counters.ring_sent_bytes,
-            ring_received_bytes: counters.ring_received_bytes,
+            io_calls: counters.io_calls,
+            io_completions: counters.io_completions,
+            io_sent_bytes: counters.io_sent_bytes,
+            io_received_bytes: counters.io_received_bytes,
             memory_used_bytes: counters.memory_used_bytes,
             memory_retained_bytes: counters.memory_retained_bytes,
             memory_share_bytes: counters.memory_share_bytes,

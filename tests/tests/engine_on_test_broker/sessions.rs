@@ -27,8 +27,8 @@ fn consume_growing(
     let shard = running.handle().stats().unwrap().shards.remove(0);
     running.handle().shutdown(PATIENCE).unwrap();
     // All of it came over the shard's io_uring.
-    assert!(shard.received_bytes > 0 && shard.ring_received_bytes > shard.received_bytes, "{shard:?}");
-    assert!(shard.ring_sent_bytes > 0 && shard.ring_completions >= 2 * shard.fetches - 1, "{shard:?}");
+    assert!(shard.received_bytes > 0 && shard.io_received_bytes > shard.received_bytes, "{shard:?}");
+    assert!(shard.io_sent_bytes > 0 && shard.io_completions >= 2 * shard.fetches - 1, "{shard:?}");
     for partition in 0..3 {
         journal.entries().assert_exactly(partition, 0..250);
         assert_eq!(committed(&broker.handle(), partition), Some(250));

@@ -55,6 +55,7 @@ fn words_become_their_types() {
     assert_eq!(config(&["isolation.level=read_committed"]).isolation_level, IsolationLevel::ReadCommitted);
     assert_eq!(config(&["idle.strategy=spin"]).idle_strategy, IdleStrategy::Spin);
     assert_eq!(config(&["transport=io_uring"]).transport, Transport::Uring);
+    assert_eq!(config(&["transport=epoll"]).transport, Transport::Poll);
     assert_eq!(config(&["cores=1,3-4"]).cores, CoresSetting::List(vec![1, 3, 4]));
     assert_eq!(
         config(&["partition.assignment.strategy=org.apache.kafka.clients.consumer.RoundRobinAssignor,range"])

@@ -1,269 +1,18 @@
-//! The ring against plain blocking sockets on loopback.
-
-use std::collections::VecDeque;
-use std::io::{Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc;
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+//! What only the ring does: its queue, its polls without a system call, and memory that the kernel may still write to.
 
 use super::*;
-use crate::memory::{Admission, Frame, FramePool, MemoryLimits};
-
-const CONN: ConnId = ConnId(1);
-const MIB: usize = 1 << 20;
-const CHUNK: usize = 256 << 10;
-
-fn pool() -> FramePool {
-    let limits = MemoryLimits {
-        share_bytes: 64 * MIB,
-        decode_reserve_bytes: 0,
-        response_max_bytes: 16 * MIB,
-        huge_pages: false,
-    };
-    FramePool::new(limits, Box::new(|| {}))
-}
-
-fn frame(pool: &FramePool, len: usize) -> Frame {
-    match pool.admit(&mut None, len) {
-        Admission::Frame(frame) => frame,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn serve(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    (address, thread::spawn(move || serve(listener.accept().expect("a connection").0)))
-}
-
-/// An address where nobody listens.
-fn refused() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").expect("loopback").local_addr().expect("bound")
-}
-
-/// Sends back what comes, until the peer closes.
-fn echo(mut stream: TcpStream) {
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(received @ 1..) = stream.read(&mut buffer) {
-        if stream.write_all(&buffer[..received]).is_err() {
-            return;
-        }
-    }
-}
-
-/// A ring and what it completed.
-struct Client {
-    ring: RingTransport,
-    completions: VecDeque<Completion>,
-}
-
-impl Client {
-    fn new() -> Self {
-        Self {
-            ring: RingTransport::new(SocketSettings::default()).expect("io_uring"),
-            completions: VecDeque::new(),
-        }
-    }
-
-    fn connected(address: SocketAddr) -> Self {
-        let mut client = Self::new();
-        client.connect(address).expect("it listens");
-        client
-    }
-
-    fn next(&mut self) -> Completion {
-        let mut completions = Vec::new();
-        loop {
-            if let Some(completion) = self.completions.pop_front() {
-                return completion;
-            }
-            self.ring.wait(Wait::Park(None), &mut completions).expect("the ring works");
-            self.completions.extend(completions.drain(..));
-        }
-    }
-
-    fn connect(&mut self, address: SocketAddr) -> io::Result<()> {
-        self.ring.submit(IoOp::Connect { conn: CONN, address });
-        match self.next() {
-            Completion::Connected { conn: CONN, result } => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn receive(&mut self, frame: &Frame, start: usize, len: usize, whole: bool) {
-        let target = ReceiveTarget { frame: frame.clone(), start, len, whole };
-        self.ring.submit(IoOp::Receive { conn: CONN, target });
-    }
-
-    fn received(&mut self) -> io::Result<usize> {
-        match self.next() {
-            Completion::Received { conn: CONN, result, .. } => result,
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn sent(&mut self) -> io::Result<Vec<u8>> {
-        match self.next() {
-            Completion::Sent { conn: CONN, bytes, result } => result.map(|()| bytes),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
-#[test]
-fn bytes_sent_to_an_echo_come_back() {
-    let (address, server) = serve(echo);
-    let mut client = Client::connected(address);
-    client.ring.submit(IoOp::Send { conn: CONN, bytes: b"kafka".to_vec() });
-    assert_eq!(client.sent().expect("sent"), b"kafka", "the buffer comes back");
-    let mut frame = frame(&pool(), 100);
-    client.receive(&frame, 0, 100, false);
-    assert_eq!(client.received().expect("open"), 5, "what is there, not the whole range");
-    frame.set_len(5);
-    assert_eq!(frame.as_slice(), b"kafka");
-    let counters = client.ring.counters();
-    assert_eq!((counters.sent_bytes, counters.received_bytes), (5, 5));
-    drop(client);
-    server.join().expect("no panic");
-}
-
-#[test]
-fn ten_thousand_exchanges_keep_their_order_and_content() {
-    const EXCHANGES: u32 = 10_000;
-    let (address, server) = serve(echo);
-    let mut client = Client::connected(address);
-    let pool = pool();
-    let mut bytes = Vec::new();
-    for number in 0..EXCHANGES {
-        bytes.clear();
-        bytes.extend_from_slice(&number.to_be_bytes());
-        bytes.resize(64, number as u8);
-        let mut frame = frame(&pool, 64);
-        client.ring.submit(IoOp::Send { conn: CONN, bytes });
-        client.receive(&frame, 0, 64, true);
-        bytes = client.sent().expect("sent");
-        assert_eq!(client.received().expect("open"), 64);
-        frame.set_len(64);
-        assert_eq!(frame.as_slice(), bytes);
-    }
-    let counters = client.ring.counters();
-    assert_eq!(counters.received_bytes, u64::from(EXCHANGES) * 64);
-    // One for the send, one that waits for the answer, some for partial wake-ups: never a loop of calls.
-    assert!(counters.enters < 4 * u64::from(EXCHANGES), "{counters:?}");
-    drop(client);
-    server.join().expect("no panic");
-}
-
-#[test]
-fn large_frames_go_both_ways_whole() {
-    const LEN: usize = 8 * MIB;
-    let (address, server) = serve(|mut stream| {
-        let mut all = vec![0; LEN];
-        stream.read_exact(&mut all).expect("all of it");
-        stream.write_all(&all).expect("all of it");
-    });
-    let mut client = Client::connected(address);
-    let pattern: Vec<u8> = (0..LEN).map(|at| (at ^ (at >> 8) ^ (at >> 16)) as u8).collect();
-    client.ring.submit(IoOp::Send { conn: CONN, bytes: pattern });
-    let pattern = client.sent().expect("sent");
-    let mut frame = frame(&pool(), LEN);
-    while frame.len() < LEN {
-        let start = frame.len();
-        client.receive(&frame, start, CHUNK, true);
-        assert_eq!(client.received().expect("open"), CHUNK);
-        frame.set_len(start + CHUNK);
-    }
-    assert!(frame.as_slice() == pattern);
-    server.join().expect("no panic");
-}
-
-#[test]
-fn a_peer_that_closes_within_a_range_leaves_it_short_and_then_empty() {
-    let (address, server) = serve(|mut stream| stream.write_all(&[7; 400]).expect("sent"));
-    let mut client = Client::connected(address);
-    server.join().expect("no panic");
-    let mut frame = frame(&pool(), 1000);
-    client.receive(&frame, 0, 1000, true);
-    assert_eq!(client.received().expect("bytes before the end"), 400);
-    frame.set_len(400);
-    client.receive(&frame, 400, 600, true);
-    assert_eq!(client.received().expect("an orderly end"), 0);
-}
-
-#[test]
-fn after_a_refused_attempt_the_same_connection_tries_another_address() {
-    let mut client = Client::new();
-    let error = client.connect(refused()).expect_err("nobody listens");
-    assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    let (address, server) = serve(echo);
-    client.connect(address).expect("it listens");
-    drop(client);
-    server.join().expect("no panic");
-}
-
-#[test]
-fn a_broker_on_ipv6_is_reached() {
-    let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
-        // A host without IPv6 cannot show it.
-        return;
-    };
-    Client::new().connect(listener.local_addr().expect("bound")).expect("it listens");
-}
-
-#[test]
-fn closing_cancels_a_receive_whose_memory_is_not_written_afterwards() {
-    let (ready, go) = mpsc::channel::<()>();
-    let (address, server) = serve(move |mut stream| {
-        go.recv().expect("the client closed");
-        // The client's end is closed: this may fail, and must reach nobody.
-        let _ = stream.write_all(&[0xff; 4096]);
-    });
-    let mut client = Client::connected(address);
-    let mut frame = frame(&pool(), 4096);
-    client.receive(&frame, 0, 4096, true);
-    client.ring.wait(Wait::Poll, &mut Vec::new()).expect("submitted");
-    assert!(frame.unique_mut().is_none(), "the receive holds it");
-    client.ring.submit(IoOp::Close { conn: CONN });
-    client.received().expect_err("cancelled");
-    frame.unique_mut().expect("nobody else has it any more").fill(1);
-    ready.send(()).expect("the server waits");
-    server.join().expect("no panic");
-    client.ring.wait(Wait::Poll, &mut Vec::new()).expect("the ring works");
-    assert!(frame.unique_mut().expect("ours").iter().all(|&byte| byte == 1));
-}
-
-#[test]
-fn closing_a_connection_attempt_completes_it_with_an_error() {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
-    let address = listener.local_addr().expect("bound");
-    let mut client = Client::new();
-    client.ring.submit(IoOp::Connect { conn: CONN, address });
-    client.ring.submit(IoOp::Close { conn: CONN });
-    match client.next() {
-        Completion::Connected { conn: CONN, result } => drop(result.expect_err("closed")),
-        other => panic!("{other:?}"),
-    }
-    client.connect(address).expect("the id is free again");
-}
-
-#[test]
-fn operations_on_a_closed_connection_come_back_with_an_error() {
-    let mut client = Client::new();
-    client.ring.submit(IoOp::Send { conn: CONN, bytes: b"x".to_vec() });
-    assert!(client.ring.has_pending());
-    client.sent().expect_err("not connected");
-    client.receive(&frame(&pool(), 10), 0, 10, false);
-    client.received().expect_err("not connected");
-}
+use crate::driver::transport_tests::{Client, echo, frame, is_there, pool, refused, serve};
 
 #[test]
 fn more_operations_than_the_ring_has_entries_all_complete() {
+    if !is_there::<RingTransport>() {
+        return;
+    }
     const CONNECTIONS: u32 = 300;
     let address = refused();
-    let mut client = Client::new();
+    let mut client = Client::<RingTransport>::new();
     for id in 0..CONNECTIONS {
-        client.ring.submit(IoOp::Connect { conn: ConnId(id), address });
+        client.transport.submit(IoOp::Connect { conn: ConnId(id), address });
     }
     for _ in 0..CONNECTIONS {
         match client.next() {
@@ -274,82 +23,32 @@ fn more_operations_than_the_ring_has_entries_all_complete() {
 }
 
 #[test]
-fn every_wake_up_from_another_thread_ends_a_wait() {
-    const WAKES: u32 = 2_000;
-    let mut client = Client::new();
-    let waker = client.ring.waker();
-    let queue = Arc::new(Mutex::new(VecDeque::new()));
-    let (seen, answers) = mpsc::channel();
-    let theirs = Arc::clone(&queue);
-    let other = thread::spawn(move || {
-        for number in 0..WAKES {
-            theirs.lock().expect("no panic").push_back(number);
-            waker.wake();
-            // The next one only when this one was seen: a lost wake-up would end the test's progress.
-            assert_eq!(answers.recv(), Ok(number));
-        }
-    });
-    let mut next = 0;
-    while next < WAKES {
-        client.ring.wait(Wait::Park(None), &mut Vec::new()).expect("the ring works");
-        while let Some(number) = { queue.lock().expect("no panic").pop_front() } {
-            assert_eq!(number, next);
-            next += 1;
-            seen.send(number).expect("the other thread waits");
-        }
-    }
-    other.join().expect("no panic");
-}
-
-#[test]
-fn waking_a_running_thread_makes_only_its_next_wait_return() {
-    let mut client = Client::new();
-    let waker = client.ring.waker();
-    for _ in 0..100 {
-        waker.wake();
-    }
-    let mut completions = Vec::new();
-    client.ring.wait(Wait::Park(None), &mut completions).expect("returns at once");
-    let before = client.ring.counters().completions;
-    client.ring.wait(Wait::Park(Some(Duration::from_millis(1))), &mut completions).expect("the time is over");
-    assert_eq!(client.ring.counters().completions, before, "the bell was not rung");
-    assert!(completions.is_empty());
-}
-
-#[test]
 fn polling_with_nothing_to_do_makes_no_system_call() {
-    let mut client = Client::new();
-    client.ring.wait(Wait::Poll, &mut Vec::new()).expect("arms the bell");
-    let before = client.ring.counters().enters;
-    for _ in 0..1000 {
-        assert!(!client.ring.has_pending());
-        client.ring.wait(Wait::Poll, &mut Vec::new()).expect("the ring works");
+    if !is_there::<RingTransport>() {
+        return;
     }
-    assert_eq!(client.ring.counters().enters, before);
-}
-
-#[test]
-fn an_orderly_end_gives_back_the_memory_of_receives_in_flight() {
-    let (address, server) = serve(echo);
-    let pool = pool();
-    let mut client = Client::connected(address);
-    client.receive(&frame(&pool, 4096), 0, 4096, true);
-    client.ring.wait(Wait::Poll, &mut Vec::new()).expect("submitted");
-    assert_eq!(pool.stats().in_use, 4096);
-    drop(client);
-    assert_eq!(pool.stats().in_use, 0);
-    server.join().expect("the socket was closed");
+    let mut client = Client::<RingTransport>::new();
+    client.transport.wait(Wait::Poll, &mut Vec::new()).expect("arms the bell");
+    let before = client.transport.counters().calls;
+    for _ in 0..1000 {
+        assert!(!client.transport.has_pending());
+        client.transport.wait(Wait::Poll, &mut Vec::new()).expect("the transport works");
+    }
+    assert_eq!(client.transport.counters().calls, before);
 }
 
 #[test]
 fn unwinding_leaks_the_memory_of_receives_in_flight() {
+    if !is_there::<RingTransport>() {
+        return;
+    }
     let (address, _server) = serve(echo);
     let pool = pool();
     let theirs = pool.clone();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
-        let mut client = Client::connected(address);
+        let mut client = Client::<RingTransport>::connected(address);
         client.receive(&frame(&theirs, 4096), 0, 4096, true);
-        client.ring.wait(Wait::Poll, &mut Vec::new()).expect("submitted");
+        client.transport.wait(Wait::Poll, &mut Vec::new()).expect("submitted");
         panic!("a handler failed");
     }));
     assert!(result.is_err());

@@ -1,4 +1,4 @@
-//! The sockets of a ring's connections.
+//! The sockets of a transport's connections.
 
 use std::io;
 use std::net::SocketAddr;
