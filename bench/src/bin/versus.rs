@@ -1,12 +1,15 @@
-//! Compares `millstream consume` with librdkafka's batch interface, and prints the result as Markdown.
+//! Compares `millstream consume` with librdkafka's batch interface, or with itself over another transport, and prints
+//! the result as Markdown.
 //!
 //! ```text
-//! versus [-b HOST:PORT -t TOPIC] [--core 1] [--rounds 5] [--millstream PATH] [--rdkafka PATH]
+//! versus [-b HOST:PORT -t TOPIC] [--contenders millstream,librdkafka] [--core 1] [--rounds 5]
+//!        [--millstream PATH] [--rdkafka PATH]
 //!        [--records 5000000] [--record-size 100] [--partitions 4] [--codec none] [--broker-cores 0]
 //!        [--own name=value]... [--peer name=value]...
 //! ```
 //!
-//! Without `-b` it starts Apache Kafka and fills a topic; `--own` and `--peer` set client properties.
+//! The contenders take turns in the order given: `millstream` (the transport that the host allows), `uring`, `epoll`,
+//! `librdkafka`. Without `-b` it starts Apache Kafka and fills a topic; `--own` and `--peer` set client properties.
 
 use std::error::Error;
 use std::io::Write;
@@ -14,7 +17,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use millstream_bench::versus::{Host, Plan, markdown, millstream, rdkafka};
+use millstream_bench::versus::{self, Contender, Host, Plan, markdown};
 use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce, Spec};
 
 const TOPIC: &str = "versus";
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
 struct Arguments {
     /// Bootstrap servers and topic of a cluster that runs already.
     existing: Option<(String, String)>,
+    contenders: Vec<String>,
     core: usize,
     rounds: usize,
     millstream: PathBuf,
@@ -48,6 +52,7 @@ impl Arguments {
         let (mut bootstrap, mut topic) = (None, None);
         let mut all = Self {
             existing: None,
+            contenders: ["millstream", "librdkafka"].map(str::to_owned).to_vec(),
             core: 1,
             rounds: 5,
             millstream: beside("millstream")?,
@@ -62,6 +67,9 @@ impl Arguments {
             match argument {
                 Short('b') | Long("bootstrap") => bootstrap = Some(parser.value()?.string()?),
                 Short('t') | Long("topic") => topic = Some(parser.value()?.string()?),
+                Long("contenders") => {
+                    all.contenders = parser.value()?.string()?.split(',').map(str::to_owned).collect();
+                }
                 Long("core") => all.core = parser.value()?.parse()?,
                 Long("rounds") => all.rounds = parser.value()?.parse()?,
                 Long("millstream") => all.millstream = parser.value()?.into(),
@@ -100,11 +108,9 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
         (None, Some(kafka)) => (kafka.bootstrap(), TOPIC, workload(arguments, kafka)),
         (None, None) => return Err("no cluster".into()),
     };
-    let core = arguments.core;
-    let contenders = vec![
-        millstream(&arguments.millstream, &bootstrap, topic, core, &arguments.own)?,
-        rdkafka(&arguments.rdkafka, &bootstrap, topic, core, &arguments.peer)?,
-    ];
+    let contenders: Result<_, _> =
+        arguments.contenders.iter().map(|name| contender(name, arguments, &bootstrap, topic)).collect();
+    let contenders = contenders?;
     let plan = Plan { contenders, rounds: arguments.rounds };
     let rounds = plan.run(|label, contender, run| {
         let speed = run.records_per_cpu_s() / 1e6;
@@ -112,6 +118,26 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     })?;
     write!(std::io::stdout(), "{}", markdown(&plan, &rounds, &workload, &Host::read()))?;
     Ok(())
+}
+
+fn contender(
+    name: &str,
+    arguments: &Arguments,
+    bootstrap: &str,
+    topic: &str,
+) -> Result<Contender, Box<dyn Error>> {
+    let core = arguments.core;
+    let transport = match name {
+        "librdkafka" => {
+            return Ok(versus::rdkafka(&arguments.rdkafka, bootstrap, topic, core, &arguments.peer)?);
+        }
+        "millstream" => None,
+        "uring" => Some("transport=uring"),
+        "epoll" => Some("transport=poll"),
+        other => return Err(format!("{other} is no contender: see the first lines of this file").into()),
+    };
+    let own: Vec<String> = transport.map(str::to_owned).into_iter().chain(arguments.own.clone()).collect();
+    Ok(versus::millstream(name, &arguments.millstream, bootstrap, topic, core, &own)?)
 }
 
 fn filled_cluster(arguments: &Arguments) -> Result<KafkaCluster, Box<dyn Error>> {

@@ -21,6 +21,7 @@ pub struct Contender {
 /// # Errors
 /// If the program cannot be started.
 pub fn millstream(
+    name: &str,
     program: &Path,
     bootstrap: &str,
     topic: &str,
@@ -30,7 +31,7 @@ pub fn millstream(
     let fixed = ["consume", "-b", bootstrap, "-t", topic, "-o", "beginning", "-e", "-q", "--json"];
     let cores = format!("cores={core}");
     let properties = std::iter::once(&cores).chain(properties);
-    Contender::new("millstream", vec![program.display().to_string()], &fixed, properties)
+    Contender::new(name, vec![program.display().to_string()], &fixed, properties)
 }
 
 /// librdkafka's batch interface, all its threads on the core.
