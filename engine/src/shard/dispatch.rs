@@ -17,32 +17,48 @@ const CRC_REFETCHES_MAX: u32 = 3;
 pub(crate) const SEGMENTS_MAX: usize = 256;
 
 impl Shard {
-    /// Dispatches one batch of the next ready lane. Returns `false` when no lane is ready.
+    /// Dispatches one batch of the next ready lane. Returns `false` when there is none that can go on: lanes that wait
+    /// for memory are looked at again in the next turn.
     pub(crate) fn dispatch(&mut self, clock: &dyn Clock) -> bool {
-        let Some(slot) = self.ready.pop_front() else { return false };
-        let Some(mut lane) = self.lanes.take(slot) else { return true };
-        lane.is_ready = false;
-        if lane.is_dispatchable() {
-            self.dispatch_lane(&mut lane, clock);
-            self.after_dispatch(&mut lane);
+        // Bounded: a lane that is starved is not listed again here.
+        while let Some(slot) = self.ready.pop_front() {
+            let Some(mut lane) = self.lanes.take(slot) else { continue };
+            lane.is_ready = false;
+            let mut goes_on = false;
+            if lane.is_dispatchable() {
+                goes_on = self.dispatch_lane(&mut lane, clock);
+                self.after_dispatch(&mut lane);
+            }
+            self.lanes.put_back(lane);
+            if goes_on {
+                return true;
+            }
         }
-        self.lanes.put_back(lane);
-        true
+        false
     }
 
-    fn dispatch_lane(&mut self, lane: &mut Lane, clock: &dyn Clock) {
+    /// Returns `false` when the lane waits for memory and nothing was released for it.
+    fn dispatch_lane(&mut self, lane: &mut Lane, clock: &dyn Clock) -> bool {
         let mut segments = std::mem::take(&mut self.segments);
         let started = clock.now();
         let (gathered, failure) = self.gather(lane, &mut segments, started, clock);
-        if segments.is_empty() {
-            if let Some(failure) = failure {
-                self.on_decode_failure(lane, failure);
+        let goes_on = match failure {
+            Some(DecodeFailure::NoMemory) if segments.is_empty() => {
+                self.starved.push(lane.id.slot);
+                self.release_decompressed()
             }
-        } else {
+            Some(failure) if segments.is_empty() => {
+                self.on_decode_failure(lane, failure);
+                true
+            }
+            _ => true,
+        };
+        if !segments.is_empty() {
             self.hand_over(lane, &mut segments, gathered, clock);
         }
         segments.clear();
         self.segments = segments;
+        goes_on
     }
 
     /// Decodes what one dispatch may carry: at most `max.poll.records` and about `max.poll.bytes`, over several
@@ -222,7 +238,8 @@ impl Shard {
                     "a batch decompresses to more than {bytes} bytes: raise decompressed.batch.max.bytes"
                 )),
             ),
-            DecodeFailure::NoMemory => self.starved.push(lane.id.slot),
+            // Kept apart by the caller: nothing is wrong with the batch.
+            DecodeFailure::NoMemory => {}
         }
     }
 

@@ -169,9 +169,14 @@ impl Lane {
         }
     }
 
+    /// Whether something is fetched and not handed out.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.head.is_some() || !self.queue.is_empty()
+    }
+
     /// Whether a dispatch would find something to do.
     pub(crate) fn is_dispatchable(&self) -> bool {
-        self.state == LaneState::Open && !self.paused && (self.head.is_some() || !self.queue.is_empty())
+        self.state == LaneState::Open && !self.paused && self.has_waiting()
     }
 
     /// Starts a new fetch generation at `offset`: whatever is fetched or on its way is dropped.

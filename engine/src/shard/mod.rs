@@ -148,6 +148,16 @@ impl Shard {
         self.pool.bring_home();
         self.wake_starved();
         self.end_backoffs(now);
+        self.go_on(now);
+        // What is released now wakes nobody later.
+        if self.relieve_pressure(now) {
+            self.go_on(now);
+        }
+        self.finish_end(now);
+    }
+
+    /// Receives what waits for memory and sends what can be sent.
+    fn go_on(&mut self, now: Instant) {
         for broker in 0..self.brokers.len() {
             self.keep_routes(broker, now);
             if self.ending_until.is_none() {
@@ -157,14 +167,13 @@ impl Shard {
         if self.ending_until.is_none() {
             self.serve_waiting_brokers(now);
         }
-        self.relieve_pressure(now);
-        self.finish_end(now);
     }
 
     /// When [`Shard::turn`] has something to do if nothing else happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let retries = self.retries.iter().filter_map(|slot| self.lanes.peek(*slot)?.retry_at);
-        self.brokers.iter().filter_map(Broker::deadline).chain(retries).chain(self.ending_until).min()
+        let routes = self.brokers.iter().filter_map(Broker::deadline);
+        routes.chain(retries).chain(self.pressure.deadline()).chain(self.ending_until).min()
     }
 
     /// Whether a dispatch would find a lane.
@@ -244,8 +253,8 @@ impl Shard {
     /// Tells once per end that everything up to the end of the partition, as this isolation level sees it, is handled.
     fn report_end(&mut self, lane: &mut Lane) {
         let end = lane.end_offset(self.settings.read_committed);
-        let is_drained = lane.head.is_none() && lane.queue.is_empty();
-        if is_drained && end >= 0 && lane.position >= end && lane.end_reported != Some(lane.position) {
+        if !lane.has_waiting() && end >= 0 && lane.position >= end && lane.end_reported != Some(lane.position)
+        {
             lane.end_reported = Some(lane.position);
             self.events.push_back(Event::EndReached { lane: lane.id, offset: lane.position });
         }

@@ -18,37 +18,89 @@ const EXHAUSTED_AFTER: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Pressure {
     since: Option<Instant>,
+    /// Something has waited since the last turn: who wants nothing any more does not say so.
+    is_felt: bool,
+    /// The budget counts as exhausted, and what can be done about it is done.
+    is_exhausted: bool,
     told_at: Option<Instant>,
 }
 
 impl Pressure {
-    /// A Fetch could be sent.
+    /// A Fetch could be sent, or a response be received.
     pub(crate) fn eased(&mut self) {
         self.since = None;
+        self.is_exhausted = false;
     }
 
-    /// A Fetch waits for memory.
+    /// A Fetch or a response waits for memory.
     pub(crate) fn felt(&mut self, now: Instant) {
         self.since.get_or_insert(now);
+        self.is_felt = true;
+    }
+
+    /// When there is something to do or to tell if the pressure lasts.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let since = self.since?;
+        match self.told_at {
+            Some(told_at) if self.is_exhausted => Some(told_at + NOTICE_INTERVAL),
+            _ => Some(since + EXHAUSTED_AFTER),
+        }
     }
 }
 
 impl Shard {
-    /// Copies out what lanes at rest hold of large frames, and tells who holds a budget that stays exhausted.
-    pub(crate) fn relieve_pressure(&mut self, now: Instant) {
-        let Some(since) = self.pressure.since else { return };
+    /// Copies out what lanes at rest hold of large frames, and tells who holds a budget that stays exhausted. Returns
+    /// whether memory was released, so that what waits for it can go on.
+    pub(crate) fn relieve_pressure(&mut self, now: Instant) -> bool {
+        let Some(since) = self.pressure.since else { return false };
+        if !std::mem::take(&mut self.pressure.is_felt) {
+            self.pressure.eased();
+            return false;
+        }
         let pool = self.pool.clone();
+        let mut has_released = false;
         for lane in self.lanes.iter_mut() {
             if !lane.is_dispatchable() && !lane.is_compact && !lane.queue.is_empty() {
                 lane.is_compact = copy_out(lane, &pool);
+                has_released |= lane.is_compact;
             }
         }
-        let was_told =
-            self.pressure.told_at.is_some_and(|at| now.saturating_duration_since(at) < NOTICE_INTERVAL);
-        if now.saturating_duration_since(since) >= EXHAUSTED_AFTER && !was_told {
-            self.pressure.told_at = Some(now);
-            self.name_holder();
+        if now.saturating_duration_since(since) >= EXHAUSTED_AFTER {
+            self.pressure.is_exhausted = true;
+            // Nothing is going to be handled that would release memory: lanes at rest would keep it for ever.
+            if !self.lanes.iter().any(Lane::is_dispatchable) {
+                has_released |= self.release_waiting(Lane::has_waiting);
+            }
+            let was_told =
+                self.pressure.told_at.is_some_and(|at| now.saturating_duration_since(at) < NOTICE_INTERVAL);
+            if !was_told {
+                self.pressure.told_at = Some(now);
+                self.name_holder();
+            }
         }
+        has_released
+    }
+
+    /// Lanes at rest in the middle of a batch give it up, because another lane finds no room to decompress.
+    pub(crate) fn release_decompressed(&mut self) -> bool {
+        self.release_waiting(|lane| lane.head.is_some())
+    }
+
+    /// Lanes at rest that hold such data give up all that waits, to fetch it again when they go on. Returns whether
+    /// there were any.
+    fn release_waiting(&mut self, holds: impl Fn(&Lane) -> bool) -> bool {
+        let is_holder = |lane: &&Lane| !lane.is_dispatchable() && holds(lane);
+        let slots: Vec<u32> = self.lanes.iter().filter(is_holder).map(|lane| lane.id.slot).collect();
+        for &slot in &slots {
+            let Some(mut lane) = self.lanes.take(slot) else { continue };
+            tracing::debug!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
+                "what a partition at rest holds is given up for others");
+            let (position, leader_epoch) = (lane.position, lane.watermark_epoch);
+            lane.restart_at(position, leader_epoch);
+            self.touch(&mut lane);
+            self.lanes.put_back(lane);
+        }
+        !slots.is_empty()
     }
 
     fn name_holder(&self) {

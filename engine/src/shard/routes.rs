@@ -148,14 +148,15 @@ impl Shard {
                 self.events.push_back(Event::AdmittedAlone { bytes: len });
                 frame
             }
-            Admission::Wait => return,
+            Admission::Wait => return self.pressure.felt(now),
             Admission::TooLarge => {
                 let reason =
                     format!("a response of {len} bytes: raise receive.message.max.bytes if it is right");
                 return self.on_route_failed(index, kind, &reason, now);
             }
         };
-        if let Some(connection) = route.connection.as_mut() {
+        self.pressure.eased();
+        if let Some(connection) = self.brokers[index].route(kind).connection.as_mut() {
             connection.supply(frame, now, &mut self.ops);
         }
     }
