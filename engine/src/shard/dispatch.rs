@@ -78,6 +78,10 @@ impl Shard {
                 Some(head) => head,
                 None => {
                     let Some(pending) = lane.queue.front() else { break };
+                    // What reaches back is cut at the position, which is beyond the batch before it in the next one.
+                    if segments.last().is_some_and(|last| pending.base_offset < last.batch.next_offset) {
+                        break;
+                    }
                     if !pending.deliver {
                         if !segments.is_empty() {
                             break;

@@ -20,6 +20,8 @@ pub(crate) struct PendingBatch {
     pub(crate) frame: Frame,
     /// Where the batch lies in the frame, header included.
     pub(crate) range: Range<usize>,
+    /// The offset that it begins at, as its header says: not always where the batch before it ends.
+    pub(crate) base_offset: i64,
     /// The offset after its last record, as its header says (records may be missing at the end).
     pub(crate) next_offset: i64,
     /// The leader epoch that it was written under.

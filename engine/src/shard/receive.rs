@@ -221,18 +221,19 @@ impl Shard {
         let mut any = false;
         for batch in batches.by_ref() {
             let batch = batch.map_err(|error| error.to_string())?;
-            any = true;
             let delivery = self.delivery(&batch)?;
             // The broker finds a batch by an index, so that those before the asked offset can come along.
             if batch.next_offset() <= lane.fetch_offset {
                 continue;
             }
+            any = true;
             let at = start + batch.position();
             lane.queued_bytes += batch.bytes().len();
             lane.is_compact = false;
             lane.queue.push_back(PendingBatch {
                 frame: frame.clone(),
                 range: at..at + batch.bytes().len(),
+                base_offset: batch.base_offset(),
                 next_offset: batch.next_offset(),
                 leader_epoch: batch.partition_leader_epoch(),
                 deliver: delivery == Delivery::Deliver && batch.record_count() > 0,
@@ -241,7 +242,14 @@ impl Shard {
             lane.fetch_offset = batch.next_offset();
             lane.fetch_epoch = batch.partition_leader_epoch();
         }
-        lane.wants_alone = !any && batches.tail() != Tail::Complete;
+        let is_cut = batches.tail() != Tail::Complete;
+        if !any && !partition.records.is_empty() && (lane.wants_alone || !is_cut) {
+            let offset = lane.fetch_offset;
+            return Err(format!(
+                "the broker sends records, but no whole batch of what begins at offset {offset}"
+            ));
+        }
+        lane.wants_alone = !any && is_cut;
         Ok(())
     }
 
@@ -254,6 +262,8 @@ impl Shard {
 
     fn on_partition_error(&mut self, lane: &mut Lane, error: ErrorCode, now: Instant) {
         match error {
+            // What was fetched before is handled first: the seek that answers this would drop it.
+            ErrorCode::OFFSET_OUT_OF_RANGE if lane.has_waiting() => self.retry_later(lane, now),
             ErrorCode::OFFSET_OUT_OF_RANGE => {
                 lane.state = LaneState::OutOfRange;
                 let (lane, offset, seek) = (lane.id, lane.fetch_offset, lane.seek);
