@@ -183,6 +183,8 @@ impl Shard {
             let Some(lane) = self.lanes.peek_mut(slot) else { continue };
             lane.carried = Some(conn);
             lane.is_touched = false;
+            // The session knows it by an older offset, and would be answered about that at once.
+            broker.session.forget(slot);
             if lane.topic.id == NO_TOPIC_ID {
                 version = version.min(FETCH_LAST_VERSION_WITH_NAMES);
             }
