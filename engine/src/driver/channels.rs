@@ -112,23 +112,26 @@ impl ShardEnd {
         !self.commands.is_empty()
     }
 
-    /// Passes on progress as far as there is room. It wakes nobody: marks are read when there is something to commit.
-    pub(crate) fn pass_on_marks(&mut self, shard: &mut Shard) {
+    /// Passes on progress as far as there is room, and says whether there is room left. It wakes nobody: marks are read
+    /// when there is something to commit.
+    pub(crate) fn pass_on_marks(&mut self, shard: &mut Shard) -> bool {
         while !self.marks.is_full()
             && let Some(mark) = shard.poll_mark()
         {
             // There is room: this end is the only one that fills it.
             let _ = self.marks.push(mark);
         }
+        !self.marks.is_full()
     }
 
     /// Passes on what the shard has to tell, as far as there is room, and says whether that was all. Events wake the
     /// control thread, and so does a ring full of marks; other marks wait for its next look. Marks go first, so that an
     /// event never overtakes the progress before it.
     pub(crate) fn pass_on(&mut self, shard: &mut Shard, mut stamp: impl FnMut(&mut Event)) -> bool {
-        self.pass_on_marks(shard);
+        let all_marked = self.pass_on_marks(shard);
         let mut any = false;
-        while !self.events.is_full()
+        while all_marked
+            && !self.events.is_full()
             && let Some(mut event) = shard.poll_event()
         {
             stamp(&mut event);
@@ -150,5 +153,35 @@ impl Drop for ShardEnd {
         if let Some(control) = self.control.get() {
             control.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+    use crate::shard::tests::rig::{Answer, Rig, Stopped, batch};
+
+    #[test]
+    fn an_event_never_overtakes_the_marks_before_it() {
+        let mut rig = Rig::new(|settings| settings.poll_records_max = 1);
+        rig.open(0, 1);
+        rig.settle();
+        let first = rig.fetch();
+        let count = MARKS_MAX + 1;
+        rig.answer(&first, &[Answer::records(0, count as i64, &[batch(0, count, 1)])]);
+        let pulse = Arc::new(Pulse::new(Instant::now()));
+        let (mut control, mut end) = channels(pulse, Arc::default());
+        for _ in 0..count {
+            assert!(rig.shard.dispatch(&Stopped(rig.now)));
+            end.pass_on_marks(&mut rig.shard);
+        }
+        assert!(!end.pass_on(&mut rig.shard, |_| {}), "the last mark has no room");
+        assert!(control.events.pop().is_err(), "the end was reached after a mark that is not told");
+        assert_eq!(std::iter::from_fn(|| control.marks.pop().ok()).count(), MARKS_MAX);
+        assert!(end.pass_on(&mut rig.shard, |_| {}));
+        assert_eq!(control.marks.pop().map(|mark| mark.next_offset), Ok(count as i64));
+        assert!(matches!(control.events.pop(), Ok(Event::EndReached { .. })));
     }
 }

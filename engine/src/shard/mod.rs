@@ -19,6 +19,8 @@ mod receive;
 mod route;
 mod routes;
 mod settings;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;

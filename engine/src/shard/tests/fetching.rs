@@ -1,0 +1,255 @@
+//! What is asked for, and what becomes of the answers.
+
+use super::rig::{Answer, Rig, SECOND, batch, lane};
+use crate::link::{CloseReason, Command, Event, Leader};
+
+const OFFSET_OUT_OF_RANGE: i16 = 1;
+const NOT_LEADER_OR_FOLLOWER: i16 = 6;
+
+fn rig(partitions: i32) -> Rig {
+    let mut rig = Rig::new(|_| {});
+    (0..partitions).for_each(|partition| rig.open(partition, 1));
+    rig.settle();
+    rig
+}
+
+#[test]
+fn the_next_fetch_leaves_before_the_records_of_the_last_are_handled() {
+    let mut rig = rig(2);
+    let first = rig.fetch();
+    assert_eq!(first.asks(), ["0@0", "1@0"]);
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)]), Answer::empty(1, 0)]);
+    assert!(rig.handled(0).is_empty());
+    let second = rig.fetch();
+    assert_eq!(second.asks(), ["0@10"], "the session knows of the other");
+    rig.run();
+    assert_eq!(rig.handled(0), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_paused_lane_is_forgotten_and_keeps_what_it_has() {
+    let mut rig = rig(2);
+    let first = rig.fetch();
+    rig.command(Command::Pause(lane(0)));
+    rig.answer(&first, &[Answer::records(0, 3, &[batch(0, 3, 8)]), Answer::empty(1, 0)]);
+    let second = rig.fetch();
+    assert_eq!(second.forgets(), [0]);
+    rig.run();
+    assert!(rig.handled(0).is_empty());
+    rig.command(Command::Resume(lane(0)));
+    rig.run();
+    assert_eq!(rig.handled(0), [0, 1, 2], "nothing was fetched twice");
+}
+
+#[test]
+fn a_lane_that_comes_free_beside_a_parked_fetch_is_fetched_without_a_session_and_joins_it_later() {
+    let mut rig = rig(2);
+    let first = rig.fetch();
+    rig.command(Command::Pause(lane(0)));
+    rig.answer(&first, &[Answer::empty(0, 0), Answer::empty(1, 0)]);
+    let parked = rig.fetch();
+    assert!(!parked.is_sessionless());
+    rig.command(Command::Resume(lane(0)));
+    let beside = rig.fetch();
+    assert!(beside.is_sessionless());
+    assert_ne!(beside.conn, parked.conn);
+    assert_eq!(beside.asks(), ["0@0"]);
+    rig.answer(&beside, &[Answer::records(0, 2, &[batch(0, 2, 8)])]);
+    rig.run();
+    assert_eq!(rig.handled(0), [0, 1]);
+    // Until the session's Fetch is answered it goes on beside it.
+    let beside = rig.fetch();
+    assert_eq!((beside.is_sessionless(), beside.asks()), (true, vec!["0@2".to_owned()]));
+    rig.answer(&beside, &[Answer::empty(0, 2)]);
+    let beside = rig.fetch();
+    rig.answer(&parked, &[]);
+    assert_eq!(rig.fetch().asks(), [""; 0], "it is elsewhere");
+    rig.answer(&beside, &[Answer::empty(0, 2)]);
+    assert!(rig.fetch().is_sessionless(), "the session is parked again");
+}
+
+#[test]
+fn a_lane_that_is_fetched_beside_the_session_is_not_asked_for_by_the_session() {
+    let mut rig = rig(2);
+    let first = rig.fetch();
+    rig.answer(&first, &[Answer::empty(0, 9), Answer::empty(1, 0)]);
+    let parked = rig.fetch();
+    rig.seek(0, 1, 5);
+    let beside = rig.fetch();
+    assert_eq!((beside.is_sessionless(), beside.asks()), (true, vec!["0@5".to_owned()]));
+    rig.answer(&parked, &[]);
+    let next = rig.fetch();
+    assert_eq!(
+        (next.asks(), next.forgets()),
+        (Vec::new(), vec![0]),
+        "its old offset would be answered at once"
+    );
+}
+
+#[test]
+fn an_answer_from_before_a_seek_is_dropped() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    rig.seek(0, 1, 5);
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    rig.run();
+    assert!(rig.handled(0).is_empty());
+    let asks: Vec<_> = rig.fetches.iter().flat_map(|asked| asked.asks()).collect();
+    assert_eq!(asks, ["0@5"]);
+}
+
+#[test]
+fn a_seek_that_is_undone_by_another_one_takes_no_answer_of_the_first_generation() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    rig.seek(0, 1, 50);
+    rig.seek(0, 2, 0);
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    rig.run();
+    assert!(rig.handled(0).is_empty());
+    let second = rig.fetch();
+    assert!(second.asks().is_empty() && second.forgets().is_empty(), "the session knows it by that offset");
+    rig.answer(&second, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    rig.run();
+    assert_eq!(rig.handled(0), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_leader_that_moves_to_and_fro_costs_neither_records_nor_fetches() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    let lead = |broker| Command::Leader { lane: lane(0), leader: Some(Leader { broker, epoch: 1 }) };
+    rig.command(lead(2));
+    rig.command(lead(1));
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    for _ in 0..5 {
+        rig.pass(SECOND);
+        let Some(asked) = rig.fetches.pop_front() else { continue };
+        if asked.asks() == ["0@0"] {
+            rig.answer(&asked, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+        }
+    }
+    assert_eq!(rig.handled(0), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_was_fetched_before_an_offset_fell_out_of_range_is_handled_first() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    // Retention overtakes the lane while its handler is slow.
+    let second = rig.fetch();
+    rig.answer(&second, &[Answer::error(0, OFFSET_OUT_OF_RANGE)]);
+    assert!(!rig.events().iter().any(|event| matches!(event, Event::OutOfRange { .. })));
+    rig.run();
+    assert_eq!(rig.handled(0), (0..10).collect::<Vec<_>>());
+    rig.pass(SECOND);
+    let third = rig.fetch();
+    assert_eq!(third.asks(), ["0@10"]);
+    rig.answer(&third, &[Answer::error(0, OFFSET_OUT_OF_RANGE)]);
+    let told = rig.events().into_iter().find_map(|event| match event {
+        Event::OutOfRange { offset, seek, .. } => Some((offset, seek)),
+        _ => None,
+    });
+    assert_eq!(told, Some((10, 0)));
+    rig.seek(0, 1, 20);
+    rig.pass(SECOND);
+    assert!(rig.fetches.iter().any(|asked| asked.asks() == ["0@20"]));
+}
+
+#[test]
+fn a_lane_without_a_leader_is_not_fetched_before_one_is_named() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    rig.answer(&first, &[Answer::error(0, NOT_LEADER_OR_FOLLOWER)]);
+    rig.pass(10 * SECOND);
+    assert!(rig.fetches.is_empty());
+    assert!(rig.events().iter().any(|event| matches!(event, Event::LeaderWanted { .. })));
+    rig.command(Command::Leader { lane: lane(0), leader: Some(Leader { broker: 2, epoch: 1 }) });
+    let again = rig.fetch();
+    assert_eq!((again.broker, again.asks()), (2, vec!["0@0".to_owned()]));
+}
+
+#[test]
+fn an_answer_for_a_lane_that_was_closed_and_opened_again_is_dropped() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    let deadline = rig.now + SECOND;
+    rig.command(Command::Close { lane: lane(0), reason: CloseReason::Revoked, deadline });
+    assert!(matches!(rig.events()[..], [Event::Closed { mark: None, .. }]));
+    rig.open(0, 1);
+    rig.settle();
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    rig.run();
+    assert!(rig.handled(0).is_empty());
+    rig.pass(SECOND);
+    assert!(rig.fetches.iter().any(|asked| asked.asks() == ["0@0"]));
+}
+
+#[test]
+fn a_broken_connection_is_made_again_and_its_lanes_go_on() {
+    let mut rig = rig(2);
+    let first = rig.fetch();
+    rig.break_off(first.conn);
+    rig.pass(SECOND);
+    let again = rig.fetch();
+    assert_ne!(again.conn, first.conn);
+    assert_eq!(again.asks(), ["0@0", "1@0"], "a new session is told everything");
+}
+
+#[test]
+fn a_batch_that_came_in_part_is_asked_for_alone() {
+    let mut rig = rig(2);
+    let first = rig.fetch();
+    let whole = batch(0, 4, 1000);
+    let cut = Answer { records: whole[..500].to_vec(), ..Answer::empty(1, 4) };
+    rig.answer(&first, &[Answer::empty(0, 0), cut]);
+    let alone = rig.fetches.iter().position(super::rig::Asked::is_sessionless).expect("asked for alone");
+    let alone = rig.fetches.remove(alone).unwrap();
+    assert_eq!(alone.asks(), ["1@0"]);
+    rig.answer(&alone, &[Answer::records(1, 4, &[whole])]);
+    rig.run();
+    assert_eq!(rig.handled(1), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_broker_that_brings_nothing_of_what_was_asked_for_is_not_asked_in_a_tight_loop() {
+    let old = Answer::records(0, 20, &[batch(0, 5, 8)]);
+    let cut = Answer { records: batch(10, 4, 1000)[..500].to_vec(), ..Answer::empty(0, 20) };
+    for useless in [old, cut] {
+        let mut rig = rig(1);
+        rig.seek(0, 1, 10);
+        let mut asked = 0;
+        for _ in 0..1000 {
+            let Some(fetch) = rig.fetches.pop_front() else { break };
+            asked += 1;
+            rig.answer(&fetch, std::slice::from_ref(&useless));
+            rig.run();
+        }
+        assert!(asked < 10, "{asked} Fetches in no time");
+        for _ in 0..100 {
+            rig.pass(SECOND);
+            if let Some(fetch) = rig.fetches.pop_front() {
+                rig.answer(&fetch, std::slice::from_ref(&useless));
+            }
+        }
+        let events = rig.events();
+        assert!(events.iter().any(|event| matches!(event, Event::Failed { .. })), "{events:?}");
+        assert!(rig.handled(0).is_empty());
+    }
+}
+
+#[test]
+fn records_of_batches_that_overlap_are_handled_once() {
+    let mut rig = rig(1);
+    let first = rig.fetch();
+    let both = [batch(0, 10, 8), batch(5, 10, 8)];
+    rig.answer(&first, &[Answer::records(0, 15, &both)]);
+    // So may a batch of another response, of a leader that wrote them in other portions.
+    let second = rig.fetch();
+    assert_eq!(second.asks(), ["0@15"]);
+    rig.answer(&second, &[Answer::records(0, 20, &[batch(12, 8, 8)])]);
+    rig.run();
+    assert_eq!(rig.handled(0), (0..20).collect::<Vec<_>>());
+    assert_eq!(rig.marks().last().map(|mark| mark.next_offset), Some(20));
+}

@@ -1,0 +1,6 @@
+//! A shard driven by hand: the tests play its driver, its brokers, its clock and its handlers.
+
+mod dispatching;
+mod fetching;
+mod memory;
+pub(crate) mod rig;
