@@ -1,15 +1,15 @@
 //! What handlers saw, for tests to wait for and to compare.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use millstream::testing::{Delivered, Expected};
 use millstream::{Batch, BoxError, Context, Handler, Lane, Outcome, Record};
 
 use crate::gate::PATIENCE;
-use crate::numbers::check;
+use crate::numbers::{TOPIC, check, value};
 
 /// A journal that any number of handlers write; clones are the same journal.
 #[derive(Clone, Debug, Default)]
@@ -24,31 +24,39 @@ struct Shared {
 }
 
 /// What is written so far.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Entries {
-    /// The offsets of the records that were handled, by partition, in their order.
-    pub offsets: BTreeMap<i32, Vec<i64>>,
+    /// The records that were handled.
+    pub delivered: Delivered,
     /// The hooks that were called, as `revoked 3`.
     pub hooks: Vec<String>,
 }
 
 impl Entries {
+    /// The offsets of the records of a partition, in the order in which they were handled.
+    pub fn offsets(&self, partition: i32) -> Vec<i64> {
+        self.delivered.offsets(TOPIC, partition)
+    }
+
     /// How many records of a partition were handled.
     pub fn count(&self, partition: i32) -> usize {
-        self.offsets.get(&partition).map_or(0, Vec::len)
+        self.delivered.records(TOPIC, partition).len()
     }
 
     /// How many records were handled.
     pub fn total(&self) -> usize {
-        self.offsets.values().map(Vec::len).sum()
+        self.delivered.total()
     }
 
     /// # Panics
     ///
-    /// When the records of a partition are not these, each once and in order.
-    pub fn assert_exactly(&self, partition: i32, offsets: Range<i64>) {
-        let found = self.offsets.get(&partition).map_or(&[][..], Vec::as_slice);
-        assert!(found.iter().copied().eq(offsets.clone()), "{partition}: {found:?} instead of {offsets:?}");
+    /// When the records that were handled are not these of these partitions, each once and in order.
+    #[track_caller]
+    pub fn assert_exactly(&self, partitions: impl IntoIterator<Item = (i32, Range<i64>)>) {
+        let expected = partitions.into_iter().fold(Expected::new(), |expected, (partition, offsets)| {
+            expected.values(TOPIC, partition, offsets, |offset| value(TOPIC, partition, offset))
+        });
+        self.delivered.assert_each_once_in_order(&expected);
     }
 }
 
@@ -56,7 +64,7 @@ impl Journal {
     /// Writes a record down, after comparing it with what belongs at its place.
     pub fn record(&self, record: &Record<'_>) {
         check(record);
-        self.lock().offsets.entry(record.partition()).or_default().push(record.offset());
+        self.lock().delivered.add(record.topic(), record.partition(), record);
         self.shared.changed.notify_all();
     }
 

@@ -28,8 +28,14 @@
 //! assert_eq!(run.expect_error().offset(), 3, "where the partition stands still");
 //! assert_eq!(run.commit_offset(), 3, "what was done before it is committed");
 //! ```
+//!
+//! [`Deliveries`] collects records from handlers on any thread, and says which were lost, repeated, late, different or
+//! unexpected.
 
 mod clock;
+mod deliveries;
+mod expected;
+mod findings;
 mod handler_test;
 mod record;
 mod recorder;
@@ -37,6 +43,9 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub use deliveries::{Delivered, Deliveries, Recording};
+pub use expected::Expected;
+pub use findings::{Findings, Stretch};
 pub use handler_test::{HandlerTest, HandlerTestBuilder};
 pub use millstream_protocol::record::Codec;
 pub use record::{TestBatch, TestRecord, batch, record, tombstone};

@@ -124,6 +124,16 @@ impl TestBatch {
         self
     }
 
+    /// The records with their offsets, where nothing else says so from `next_offset` on.
+    pub(super) fn placed(&self, next_offset: i64) -> impl Iterator<Item = (i64, &TestRecord)> {
+        let mut next_offset = self.base_offset.unwrap_or(next_offset);
+        self.records.iter().map(move |record| {
+            let offset = record.offset.unwrap_or(next_offset);
+            next_offset = offset.saturating_add(1);
+            (offset, record)
+        })
+    }
+
     /// The batch's bytes, and the offset after its last record.
     ///
     /// # Panics
@@ -135,9 +145,8 @@ impl TestBatch {
         if let Some(at) = self.append_time_ms {
             builder = builder.log_append_time(at);
         }
-        let mut offset = base_offset;
-        for record in &self.records {
-            offset = record.offset.unwrap_or(offset);
+        let mut end_offset = base_offset.saturating_add(1);
+        for (offset, record) in self.placed(next_offset) {
             let headers: Vec<_> =
                 record.headers.iter().map(|(key, value)| (key.as_slice(), value.as_deref())).collect();
             builder.append_at(
@@ -149,10 +158,10 @@ impl TestBatch {
                     headers: &headers,
                 },
             );
-            offset = offset.saturating_add(1);
+            end_offset = offset.saturating_add(1);
         }
         match builder.finish() {
-            Ok(bytes) => (bytes, offset.max(base_offset.saturating_add(1))),
+            Ok(bytes) => (bytes, end_offset),
             Err(error) => panic!("this batch cannot be: {error}"),
         }
     }

@@ -24,9 +24,7 @@ fn finish(running: &Engine, journal: &Journal, partitions: i32, records: i64) {
     let all = (i64::from(partitions) * records) as usize;
     journal.wait_until(|entries| entries.total() >= all);
     running.handle().shutdown(PATIENCE).unwrap();
-    for partition in 0..partitions {
-        journal.entries().assert_exactly(partition, 0..records);
-    }
+    journal.entries().assert_exactly((0..partitions).map(|partition| (partition, 0..records)));
 }
 
 #[test]

@@ -25,7 +25,7 @@ fn consume(bad: Vec<u8>, fails_at: i64) -> LaneErrorCause {
     let outcome = end_of(running);
     let Err(Error::Lane(error)) = outcome else { panic!("a failed lane is expected: {outcome:?}") };
     assert_eq!((error.topic(), error.partition(), error.offset()), (TOPIC, 0, fails_at));
-    journal.entries().assert_exactly(0, 0..fails_at);
+    journal.entries().assert_exactly([(0, 0..fails_at)]);
     assert_eq!(committed(&broker.handle(), 0), Some(fails_at));
     // Only a wrong CRC is worth other tries, and not for ever.
     let is_corrupt = matches!(error.cause(), LaneErrorCause::Corrupt(_));

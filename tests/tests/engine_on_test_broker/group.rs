@@ -3,7 +3,7 @@
 use millstream::Engine;
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::gate::PATIENCE;
-use millstream_tests::journal::Journal;
+use millstream_tests::journal::{Entries, Journal};
 use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
 
 use super::broker_with;
@@ -57,8 +57,8 @@ fn share_and_hand_over(assignor: &str) {
     append_everywhere(&broker, 100);
     let entries = all.wait_until(|entries| entries.total() >= 3_000);
     third.handle().shutdown(PATIENCE).unwrap();
+    entries.assert_exactly((0..PARTITIONS).map(|partition| (partition, 0..500)));
     for partition in 0..PARTITIONS {
-        entries.assert_exactly(partition, 0..500);
         assert_eq!(committed(&broker.handle(), partition), Some(500));
     }
 }
@@ -84,13 +84,13 @@ fn each_member_gets_its_share() {
         .collect();
     wait_for_members(&broker, 3);
     append_everywhere(&broker, 10);
-    let delivered = |at: &Journal| at.entries().offsets.values().filter(|o| o.last() == Some(&19)).count();
+    let finished = |entries: &Entries| {
+        (0..PARTITIONS).filter(|partition| entries.offsets(*partition).last() == Some(&19)).count()
+    };
     for journal in &journals {
-        journal.wait_until(|entries| {
-            entries.offsets.values().filter(|offsets| offsets.last() == Some(&19)).count() == 2
-        });
+        journal.wait_until(|entries| finished(entries) == 2);
     }
-    assert_eq!(journals.each_ref().map(delivered), [2, 2, 2]);
+    assert_eq!(journals.each_ref().map(|journal| finished(&journal.entries())), [2, 2, 2]);
     for member in &members {
         member.handle().shutdown(PATIENCE).unwrap();
     }

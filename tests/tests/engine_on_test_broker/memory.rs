@@ -66,7 +66,7 @@ fn retained_records_keep_their_memory_until_the_last_is_dropped_on_whatever_thre
     // It outlives the engine.
     let expected = value(copy.topic(), copy.partition(), copy.offset());
     assert_eq!(copy.value(), Some(expected.as_bytes()));
-    (0..2).for_each(|partition| journal.entries().assert_exactly(partition, 0..1_000));
+    journal.entries().assert_exactly([(0, 0..1_000), (1, 0..1_000)]);
 }
 
 #[test]
@@ -229,5 +229,5 @@ fn more_leaders_than_the_budget_has_room_for_at_once_are_all_fetched_from() {
         }
     }
     running.handle().shutdown(PATIENCE).unwrap();
-    (0..leaders).for_each(|partition| journal.entries().assert_exactly(partition, 0..300));
+    journal.entries().assert_exactly((0..leaders).map(|partition| (partition, 0..300)));
 }
