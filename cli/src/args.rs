@@ -17,7 +17,7 @@ A thread-per-core Kafka consumer engine.
 Commands:
   demo      start a broker inside this process, consume it on every core, and verify each record
   consume   consume a Kafka cluster; kcat's letters
-  config    list every property with its value in force and where it is from
+  config    list every property with its value in force and where it is from; sort pasted ones
 
   millstream COMMAND --help    the options of a command
   millstream --version
@@ -89,9 +89,14 @@ mod tests {
 
     #[test]
     fn every_command_has_a_help_page_with_the_exit_codes() {
-        for arguments in
-            [&["--help"][..], &["help"], &["demo", "--help"], &["consume", "-h"], &["config", "--help"]]
-        {
+        for arguments in [
+            &["--help"][..],
+            &["help"],
+            &["demo", "--help"],
+            &["consume", "-h"],
+            &["config", "--help"],
+            &["config", "check", "-h"],
+        ] {
             let Ok(Command::Print(page)) = read(arguments) else { panic!("{arguments:?}") };
             assert!(page.starts_with("usage: millstream ") && page.ends_with(exit::HELP), "{arguments:?}");
             assert!(page.lines().all(|line| line.len() <= 120), "{arguments:?}");

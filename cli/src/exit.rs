@@ -8,7 +8,8 @@ use std::process::ExitCode;
 pub(crate) const HELP: &str = "\
 Exit codes:
   0  done; also when the reader of standard output has gone, or after SIGINT or SIGTERM with all work finished
-  1  it failed: the cluster, a partition, the host; standard error says what and what to do
+  1  it failed: the cluster, a partition, the host; standard error says what and what to do;
+     config check: something in the file would be refused
   2  the command line or the configuration is wrong; nothing was started
   3  demo: records were lost, handled twice, reordered or changed
 ";

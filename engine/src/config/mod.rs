@@ -5,8 +5,8 @@
 //! it was written, and what to do. [`PROPERTIES`] is the one table behind both, and behind [`markdown`].
 
 mod bootstrap;
+mod check;
 mod choices;
-
 mod effective;
 mod error;
 mod markdown;
@@ -23,13 +23,14 @@ mod values;
 use std::fmt;
 
 pub use bootstrap::{DEFAULT_PORT, HostPort};
+pub use check::{Verdict, check};
 pub use effective::EffectiveValue;
 pub use error::ConfigError;
 pub use markdown::markdown;
 pub use millstream_tuning::CoresSetting;
 pub use origin::Origin;
 pub use property::{Alias, Choice, Conversion, JavaDefault, Kind, Property, Status};
-pub use sources::{ConfigSources, ENVIRONMENT_PREFIX, MAX_PROPERTIES_FILE_BYTES};
+pub use sources::{ConfigSources, ENVIRONMENT_PREFIX, MAX_PROPERTIES_FILE_BYTES, Setting};
 pub use table::PROPERTIES;
 pub use typed::{
     AssignmentStrategy, Config, IdleStrategy, IsolationLevel, MIN_SHARD_FETCH_BYTES, OffsetReset,

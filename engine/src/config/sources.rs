@@ -49,10 +49,14 @@ pub struct ConfigSources {
 
 /// One `name = value` and where it was written.
 #[derive(Clone)]
-pub(super) struct Setting {
-    pub(super) name: String,
-    pub(super) value: String,
-    pub(super) origin: Origin,
+#[non_exhaustive]
+pub struct Setting {
+    /// The name as it was written.
+    pub name: String,
+    /// The value as it was written; it may be a password.
+    pub value: String,
+    /// Where it was written.
+    pub origin: Origin,
 }
 
 /// By hand, because a value may be a password.
@@ -150,6 +154,11 @@ impl ConfigSources {
         self
     }
 
+    /// Every setting so far, in the order in which it was added; one that another wins over, too.
+    pub fn settings(&self) -> &[Setting] {
+        &self.settings
+    }
+
     /// Looks at every setting and makes the configuration.
     ///
     /// # Errors
@@ -182,8 +191,13 @@ fn lookup(setting: &Setting) -> Result<(&'static Property, Conversion), ConfigEr
     Property::find(&setting.name).ok_or_else(|| ConfigError::UnknownKey {
         key: setting.name.clone(),
         origin: setting.origin.clone(),
-        nearest: nearest(&setting.name, known_names()).map(str::to_owned),
+        nearest: nearest_name(&setting.name).map(str::to_owned),
     })
+}
+
+/// The known name or alias that is most like this one, if one is.
+pub(super) fn nearest_name(name: &str) -> Option<&'static str> {
+    nearest(name, known_names())
 }
 
 /// In one source, two names of one property with two values are a mistake, not a matter of order.

@@ -290,6 +290,10 @@ pub static PROPERTIES: &[Property] = &[
     // Known, and not supported yet.
     not_yet("ssl.*", "connections are in plain text"),
     not_yet("enable.ssl.certificate.verification", "connections are in plain text"),
+    not_yet("ssl_ca", "connections are in plain text"),
+    not_yet("ssl_certificate", "connections are in plain text"),
+    not_yet("ssl_key", "connections are in plain text"),
+    not_yet("ssl_engine_callback_data", "connections are in plain text"),
     not_yet("https.*", "connections are not authenticated"),
     not_yet("sasl.*", "connections are not authenticated"),
     not_yet("enable.sasl.oauthbearer.unsecure.jwt", "connections are not authenticated"),
@@ -354,6 +358,23 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("broker.version.fallback", VERSIONS),
     no_effect("api.version.*", VERSIONS),
     no_effect("builtin.features", "it cannot be set"),
+    no_effect("enabled_events", C_PROGRAMS),
+    no_effect("default_topic_conf", C_PROGRAMS),
+    no_effect("opaque", C_PROGRAMS),
+    no_effect("background_event_cb", C_PROGRAMS),
+    no_effect("closesocket_cb", C_PROGRAMS),
+    no_effect("connect_cb", C_PROGRAMS),
+    no_effect("consume_cb", C_PROGRAMS),
+    no_effect("error_cb", C_PROGRAMS),
+    no_effect("log_cb", C_PROGRAMS),
+    no_effect("oauthbearer_token_refresh_cb", C_PROGRAMS),
+    no_effect("offset_commit_cb", C_PROGRAMS),
+    no_effect("open_cb", C_PROGRAMS),
+    no_effect("rebalance_cb", C_PROGRAMS),
+    no_effect("resolve_cb", C_PROGRAMS),
+    no_effect("socket_cb", C_PROGRAMS),
+    no_effect("stats_cb", C_PROGRAMS),
+    no_effect("throttle_cb", C_PROGRAMS),
     no_effect("enable.random.seed", "random numbers are seeded by the engine"),
     no_effect("internal.*", "it steers other clients' insides"),
     no_effect("message.copy.max.bytes", PRODUCER),
@@ -392,6 +413,7 @@ const LOGS: &str = "logs go through `tracing`, whose subscriber decides";
 const RECOVERY: &str = "there is one way to find brokers again, and it cannot be chosen";
 const PIPELINE: &str = "each broker connection has its own order of requests";
 const VERSIONS: &str = "every broker is asked for its versions";
+const C_PROGRAMS: &str = "only a program in C can set it, and not by a text";
 const PRODUCER: &str = "it belongs to producers";
 
 impl Property {
@@ -481,26 +503,17 @@ mod tests {
         }
     }
 
-    /// All of `ConsumerConfig` in Kafka 4.1, with one of each family of `ssl.` and `sasl.`.
-    const JAVA_CONSUMER: &str = "\
-        allow.auto.create.topics auto.commit.interval.ms auto.include.jmx.reporter auto.offset.reset \
-        bootstrap.servers check.crcs client.dns.lookup client.id client.rack config.providers \
-        connections.max.idle.ms default.api.timeout.ms enable.auto.commit enable.metrics.push \
-        exclude.internal.topics fetch.max.bytes fetch.max.wait.ms fetch.min.bytes group.id group.instance.id \
-        group.protocol group.remote.assignor heartbeat.interval.ms interceptor.classes isolation.level \
-        key.deserializer max.partition.fetch.bytes max.poll.interval.ms max.poll.records metadata.max.age.ms \
-        metadata.recovery.rebootstrap.trigger.ms metadata.recovery.strategy metric.reporters \
-        metrics.num.samples metrics.recording.level metrics.sample.window.ms partition.assignment.strategy \
-        receive.buffer.bytes reconnect.backoff.max.ms reconnect.backoff.ms request.timeout.ms \
-        retry.backoff.max.ms retry.backoff.ms sasl.jaas.config security.protocol security.providers \
-        send.buffer.bytes session.timeout.ms share.acknowledgement.mode \
-        socket.connection.setup.timeout.max.ms socket.connection.setup.timeout.ms ssl.keystore.location \
-        value.deserializer";
+    /// All names that the two clients know, one a line after a comment.
+    const OTHER_CLIENTS: [&str; 2] =
+        [include_str!("names/java-4.1.txt"), include_str!("names/librdkafka-2.12.txt")];
 
     #[test]
-    fn every_property_of_kafkas_own_consumer_is_recognised() {
-        for name in JAVA_CONSUMER.split_ascii_whitespace() {
-            assert!(Property::find(name).is_some(), "{name}");
+    fn every_property_of_kafkas_own_consumer_and_of_librdkafka_is_recognised() {
+        for names in OTHER_CLIENTS {
+            let names: Vec<&str> = names.lines().filter(|line| !line.starts_with('#')).collect();
+            assert!(names.len() > 100, "only {} names", names.len());
+            let unknown: Vec<_> = names.iter().filter(|name| Property::find(name).is_none()).collect();
+            assert!(unknown.is_empty(), "{unknown:?}");
         }
     }
 }

@@ -1,9 +1,12 @@
-//! The `config` command: every property, with the value in force.
+//! The `config` command: every property, with the value in force; and what pasted properties would do.
+
+mod check;
+mod dialect;
 
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use lexopt::prelude::{Long, Short, ValueExt};
+use lexopt::prelude::{Long, Short, Value, ValueExt};
 use millstream::config::{Config, ConfigSources, markdown};
 
 use crate::args::print;
@@ -13,6 +16,7 @@ use crate::exit::Failure;
 pub(crate) const HELP: &str = "\
 usage: millstream config [-F FILE] [-X KEY=VALUE]...
        millstream config --markdown
+       millstream config check [--json] FILE
 
 Lists every property that is used, with its value in force, where that is from, its unit and what it is.
 
@@ -20,14 +24,30 @@ Lists every property that is used, with its value in force, where that is from, 
   -X KEY=VALUE  one property; wins over files and environment
   --markdown    write the reference page of all properties instead
 
+check sorts the properties of FILE (- is standard input) into those that are used, those without effect,
+those that are not there yet, and those that nobody knows. They may be Java's, librdkafka's, Spring Boot's
+(spring.kafka.*), or lines of Go code for sarama or franz-go. It ends with 1 when one of them would be
+refused, and with 0 otherwise; the environment does not count.
+
+  --json        one object instead of text
+
 ";
 
 /// `bootstrap.servers` has no default and is needed; the list is to be had without it.
 const NO_SERVERS: &str = "(not set)";
 
 /// What `config` is asked for.
+#[derive(Debug)]
+pub(crate) enum ConfigArgs {
+    /// The list.
+    List(ListArgs),
+    /// `config check`.
+    Check(check::CheckArgs),
+}
+
+/// Of which sources the list is.
 #[derive(Debug, Default)]
-pub(crate) struct ConfigArgs {
+pub(crate) struct ListArgs {
     markdown: bool,
     properties_files: Vec<PathBuf>,
     properties: Vec<String>,
@@ -35,21 +55,29 @@ pub(crate) struct ConfigArgs {
 
 /// Reads the arguments after `config`; `None` when help is asked for.
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Option<ConfigArgs>, Failure> {
-    let mut args = ConfigArgs::default();
+    let mut args = ListArgs::default();
     while let Some(argument) = parser.next().map_err(usage)? {
         match argument {
             Short('h') | Long("help") => return Ok(None),
+            Value(word) if word == "check" => return Ok(check::parse(parser)?.map(ConfigArgs::Check)),
             Long("markdown") => args.markdown = true,
             Short('F') => args.properties_files.push(parser.value().map_err(usage)?.into()),
             Short('X') => args.properties.push(parser.value().map_err(usage)?.string().map_err(usage)?),
             other => return Err(usage(other.unexpected())),
         }
     }
-    Ok(Some(args))
+    Ok(Some(ConfigArgs::List(args)))
 }
 
-/// Writes the list.
+/// Does what is asked for.
 pub(crate) fn run(args: &ConfigArgs) -> Result<(), Failure> {
+    match args {
+        ConfigArgs::List(args) => list(args),
+        ConfigArgs::Check(args) => check::run(args),
+    }
+}
+
+fn list(args: &ListArgs) -> Result<(), Failure> {
     if args.markdown {
         return print(&markdown());
     }
