@@ -75,8 +75,7 @@ async fn main() -> Result<(), BoxError> {
         served = serving => {
             served?;
             // The last request is answered. Now partitions are finished, committed and given up.
-            handle.begin_shutdown(GRACE);
-            handle.finished().await?
+            handle.begin_shutdown(GRACE).await?
         }
     };
     for partition in report.committed {

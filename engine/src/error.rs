@@ -5,12 +5,16 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::ConfigError;
+use crate::report::{PartitionOffset, Report};
 
 /// The source of a handler's or factory's failure, as user code gave it.
 pub type BoxError = Box<dyn StdError + Send + Sync + 'static>;
 
-/// An error of the engine.
-#[derive(Debug, thiserror::Error)]
+/// An error of the engine. Clones are the same error: everybody who waits for the end of an engine is told the same.
+///
+/// What went wrong lies behind [`source`](StdError::source) where something else than this crate said it: the error of
+/// a handler or factory, of the operating system.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// The configuration is not valid.
@@ -55,9 +59,25 @@ pub enum Error {
         reason: String,
     },
 
-    /// A lane failed; the engine stopped in order.
+    /// A lane failed; the engine stopped in order. What became of the other partitions is in
+    /// [`Handle::report`](crate::Handle::report).
     #[error(transparent)]
     Lane(#[from] LaneError),
+
+    /// A commit was asked for, and there is no group to commit to.
+    #[error("there is nothing to commit to: set group.id")]
+    NoGroup,
+
+    /// A call that waits was made on the thread of a shard, as handlers and factories do. It might wait for that very
+    /// thread, for ever, so it has done nothing.
+    #[error(
+        "{call} waits and was called on a shard, which it might wait for: ask by a method of Handle that begins with \
+         begin_ and leave the waiting to another thread, or use Context"
+    )]
+    OnShard {
+        /// The call.
+        call: &'static str,
+    },
 
     /// A commit was asked for while the group is rebalancing; ask again after the next assignment.
     #[error("the group is rebalancing: commit again after the next assignment")]
@@ -85,9 +105,13 @@ pub enum Error {
     #[error("the thread of shard {0} has ended unexpectedly; the log may say why")]
     ShardEnded(usize),
 
-    /// Not all lanes finished before the deadline of a stop.
-    #[error("{} lane(s) did not finish before the deadline, their last batches are not committed: {}", .0.len(), .0.join(", "))]
-    Abandoned(Vec<String>),
+    /// Not all handlers finished before the deadline of a stop: [`Report::abandoned`] names their partitions.
+    #[error(
+        "{} partition(s) did not finish before the deadline, their last batches are not committed: {}",
+        .0.abandoned.len(),
+        listed(&.0.abandoned)
+    )]
+    Abandoned(Box<Report>),
 
     /// An operating system call failed.
     #[error("{what}: {source}")]
@@ -95,8 +119,17 @@ pub enum Error {
         /// What was attempted.
         what: String,
         /// The system's answer.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
+}
+
+/// Partitions that an error names, at most; a report names them all.
+const LISTED_MAX: usize = 16;
+
+fn listed(partitions: &[PartitionOffset]) -> String {
+    let names = partitions.iter().take(LISTED_MAX).map(PartitionOffset::to_string);
+    let more = (partitions.len() > LISTED_MAX).then(|| "…".to_owned());
+    names.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// A failed lane: where, and why.

@@ -52,12 +52,12 @@
 //! | `millstream-0`, … (a shard) | [`Handler`] and the factory, on their core | no: all else of that core waits |
 //! | `millstream-control` | the group, metadata, commits; no user code | |
 //! | `millstream-dns` | the system's resolver; no user code | |
-//! | yours | [`Handle`], [`Engine::wait`] | yes; [`Handle::finished`] and [`Handle::begin_shutdown`] do not |
+//! | yours | [`Handle`], [`Engine::wait`] | yes; what begins with `begin_` asks and returns a future instead |
 //!
 //! A handler that computes for long is fine as far as its core is its own: heartbeats go on on the control thread, up
 //! to `max.poll.interval.ms` for one batch. One that waits (for a lock, a disk, another service) delays every
-//! partition of its core. The methods of [`Handle`] that return an answer must not be called from a handler: they may
-//! wait for the very shard that it holds; [`Context`] has what a handler needs.
+//! partition of its core. The methods of [`Handle`] that wait for an answer refuse to be called from a handler
+//! ([`Error::OnShard`]): they might wait for the very shard that it holds. [`Context`] has what a handler needs.
 //!
 //! # Memory
 //!
@@ -78,6 +78,7 @@ mod handler;
 mod link;
 mod memory;
 mod net;
+mod on_shard;
 mod position;
 mod pulse;
 mod reply;
@@ -89,7 +90,7 @@ pub mod simulation;
 mod stats;
 pub mod testing;
 
-pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared};
+pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared, Reply};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use handler::{
     Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records, TimestampType,

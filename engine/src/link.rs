@@ -128,6 +128,8 @@ pub(crate) enum Command {
         /// Leader epoch of the record before it, -1 when unknown.
         leader_epoch: i32,
     },
+    /// Answer by [`Event::Passed`]: all earlier commands are carried out.
+    Fence(u64),
     /// Fill in this snapshot and return it by [`Event::Stats`].
     Stats(Box<ShardStats>),
     /// All lanes are closed: close the sessions and connections and end the thread.
@@ -190,6 +192,8 @@ pub(crate) enum Event {
         /// Bytes of the response.
         bytes: usize,
     },
+    /// All commands before this [`Command::Fence`] are carried out.
+    Passed(u64),
     /// The filled-in snapshot.
     Stats(Box<ShardStats>),
 }

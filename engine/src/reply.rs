@@ -7,10 +7,10 @@ use std::task::{Context, Poll, Waker};
 #[cfg(test)]
 use std::time::{Duration, Instant};
 
-/// A promise and the reply that it fulfils.
-pub(crate) fn reply<T>() -> (Promise<T>, Reply<T>) {
+/// A promise and the answer that it fulfils.
+pub(crate) fn reply<T>() -> (Promise<T>, Answer<T>) {
     let shared = Arc::new(Shared { state: Mutex::new(State::Waiting(None)), filled: Condvar::new() });
-    (Promise { shared: Some(Arc::clone(&shared)) }, Reply { shared })
+    (Promise { shared: Some(Arc::clone(&shared)) }, Answer { shared })
 }
 
 /// The answering end. Dropping it unanswered tells the other end that no answer will come.
@@ -20,9 +20,9 @@ pub(crate) struct Promise<T> {
     shared: Option<Arc<Shared<T>>>,
 }
 
-/// The asking end: a future, or [`Reply::wait`] without one. `None` says that the answering end is gone.
+/// The asking end: a future, or [`Answer::wait`] without one. `None` says that the answering end is gone.
 #[derive(Debug)]
-pub(crate) struct Reply<T> {
+pub(crate) struct Answer<T> {
     shared: Arc<Shared<T>>,
 }
 
@@ -56,7 +56,7 @@ impl<T> Drop for Promise<T> {
     }
 }
 
-impl<T> Reply<T> {
+impl<T> Answer<T> {
     /// Blocks until the answer is there.
     pub(crate) fn wait(self) -> Option<T> {
         let mut state = self.shared.lock();
@@ -90,7 +90,7 @@ impl<T> Reply<T> {
     }
 }
 
-impl<T> Future for Reply<T> {
+impl<T> Future for Answer<T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

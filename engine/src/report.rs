@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::error::LaneError;
+
 /// An offset of a partition; displayed as `topic-partition@offset`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
@@ -24,17 +26,36 @@ pub struct CommitReport {
 }
 
 /// How an engine ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// It is the answer of a stop that went well, lies in [`Error::Abandoned`](crate::Error::Abandoned), and is to be had
+/// from [`Handle::report`](crate::Handle::report) whatever made the engine end. A partition may be on several lists:
+/// one whose handler did not finish is `abandoned`, and `committed` says up to where it was done before.
+///
+/// ```no_run
+/// # fn stop(engine: millstream::Engine) {
+/// let handle = engine.handle();
+/// if let Err(error) = handle.shutdown(std::time::Duration::from_secs(20)) {
+///     eprintln!("{error}");
+/// }
+/// for at in handle.report().into_iter().flat_map(|report| report.uncommitted) {
+///     eprintln!("handled up to {at} and not committed: the records before it come again");
+/// }
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Report {
-    /// Per partition that was owned at the end, the last offset that was committed.
+    /// Per partition that was owned at the end, the last offset that this engine has committed. Partitions of which
+    /// nothing was committed are not named.
     pub committed: Vec<PartitionOffset>,
-    /// Partitions whose handler was done up to this offset, but the commit was refused or came to no answer. Their
-    /// records from the last committed offset on will be delivered again.
+    /// Partitions that were done up to this offset, and the commit was not asked for (`enable.auto.commit` is false),
+    /// was refused or came to no answer. Their records from the last committed offset on will be delivered again.
     pub uncommitted: Vec<PartitionOffset>,
-    /// Partitions whose handler did not finish before the deadline; the offset is where a restart goes on, -1 where
-    /// nothing of the partition was handled.
+    /// Partitions whose handler did not finish before the deadline; the offset is up to where they were done before
+    /// that, -1 where nothing of the partition was.
     pub abandoned: Vec<PartitionOffset>,
+    /// Partitions that failed, with the first offset that is not done and why.
+    pub failed: Vec<LaneError>,
 }
 
 impl fmt::Display for PartitionOffset {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::origin::Origin;
 
 /// Why no [`Config`](super::Config) came of the sources. Values of properties that may hold secrets are not
 /// repeated in the text.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// No property has this name.
@@ -105,7 +106,7 @@ pub enum ConfigError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        source: Arc<io::Error>,
     },
     /// The properties file breaks the syntax of Java's `.properties`.
     #[error("{}:{line}: {problem}", .path.display())]

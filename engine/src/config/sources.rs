@@ -239,7 +239,8 @@ fn name_of_variable(shouted: &str) -> Option<String> {
 }
 
 fn read_limited(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    let failed = |source| ConfigError::File { path: path.to_owned(), source };
+    let failed =
+        |source: std::io::Error| ConfigError::File { path: path.to_owned(), source: Arc::new(source) };
     let file = File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_PROPERTIES_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;

@@ -13,6 +13,7 @@ mod assignment;
 mod brokers;
 mod commits;
 mod coordinator;
+mod fences;
 mod lanes;
 mod membership;
 mod metadata;
@@ -42,7 +43,9 @@ use millstream_protocol::backoff::Backoff;
 
 pub(crate) use brokers::Endpoint;
 pub(crate) use notice::Notice;
-pub(crate) use seam::{AssignedTopic, ControlSetup, LaneInfo, Output, Request, Snapshot, Subscription};
+pub(crate) use seam::{
+    AssignedTopic, ControlSetup, LaneInfo, Outcome, Output, Request, Snapshot, Subscription,
+};
 pub(crate) use topic_partition::TopicPartition;
 
 use crate::config::{Config, IsolationLevel};
@@ -53,6 +56,7 @@ use crate::position::StartPosition;
 use brokers::{BrokerEvent, Brokers, ChannelKey, Failure};
 use commits::{CommitRules, Commits};
 use coordinator::{Coordinator, Found};
+use fences::Fences;
 use lanes::Lanes;
 use membership::Membership;
 use metadata::Metadata;
@@ -90,6 +94,7 @@ pub(crate) struct Control {
     /// The brokers as the shards know them.
     endpoints: Arc<[BrokerEndpoint]>,
     snapshots: Snapshots,
+    fences: Fences,
     stopping: Option<Stopping>,
     /// Kept where the engine is to stop at the end of all partitions.
     ends_reached: Option<EndsReached>,
@@ -140,6 +145,7 @@ impl Control {
             is_reconcile_due: false,
             endpoints: Arc::from([]),
             snapshots: Snapshots::new(shards),
+            fences: Fences::default(),
             stopping: None,
             ends_reached: stop_at_end.then(EndsReached::default),
             outputs: VecDeque::new(),

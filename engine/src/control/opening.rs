@@ -7,6 +7,7 @@ use super::Control;
 use super::lanes::Phase;
 use super::notice::Notice;
 use super::positions::{Finding, Purpose};
+use super::requests::not_owned;
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::link::{CloseReason, Command, LaneId, OpenLane, Topic};
@@ -150,6 +151,7 @@ impl Control {
     pub(super) fn release(&mut self, lane: LaneId) {
         self.positions.cancel(lane);
         if let Some(released) = self.lanes.release(lane) {
+            self.sought_in_vain(lane, &not_owned(&released.at));
             if let Some(stopping) = &mut self.stopping {
                 stopping.note(&released, self.commits.is_some());
             }
@@ -174,6 +176,7 @@ impl Control {
         });
         let (shard, at) = (known.shard, known.at.clone());
         self.command(shard, command);
+        self.told_where(lane, shard);
         self.notify(Notice::Opened { at, shard, offset });
     }
 
@@ -182,6 +185,7 @@ impl Control {
         known.seek += 1;
         let (shard, seek) = (known.shard, known.seek);
         self.command(shard, Command::Seek { lane, seek, offset, leader_epoch });
+        self.told_where(lane, shard);
     }
 
     fn position_failed(&mut self, lane: LaneId, offset: i64, cause: LaneErrorCause, now: Instant) {
@@ -190,12 +194,16 @@ impl Control {
         if known.phase == Phase::Open {
             known.phase = Phase::Failed;
         }
+        self.sought_in_vain(lane, &Error::Lane(error.clone()));
         self.lane_failed(error, now);
     }
 
     pub(super) fn lane_failed(&mut self, error: LaneError, now: Instant) {
         self.notify(Notice::LaneFailed { error: error.to_string() });
-        self.fail(Error::Lane(error), now);
+        self.fail(Error::Lane(error.clone()), now);
+        if let Some(stopping) = &mut self.stopping {
+            stopping.failed(error);
+        }
     }
 }
 

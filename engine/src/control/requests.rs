@@ -1,8 +1,10 @@
 //! What user code asks for through its handle.
 
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::Control;
+use super::fences::Done;
 use super::lanes::Phase;
 use super::membership::Membership;
 use super::positions::Purpose;
@@ -16,57 +18,64 @@ impl Control {
     /// Takes a request. Its promise is answered now or later; after the end it is dropped.
     pub(crate) fn on_request(&mut self, request: Request, now: Instant) {
         match request {
-            Request::Pause { partitions, reply } => reply.fulfil(self.set_paused(&partitions, true)),
-            Request::Resume { partitions, reply } => reply.fulfil(self.set_paused(&partitions, false)),
-            Request::Seek { at, to, reply } => reply.fulfil(self.seek_to(&at, to, now)),
+            Request::Pause { partitions, reply } => self.set_paused(&partitions, true, reply),
+            Request::Resume { partitions, reply } => self.set_paused(&partitions, false, reply),
+            Request::Seek { at, to, reply } => self.seek_to(&at, to, reply, now),
             Request::Commit(reply) if self.membership.as_ref().is_some_and(Membership::is_joining) => {
                 reply.fulfil(Err(Error::RebalanceInProgress));
             }
             Request::Commit(reply) => match &mut self.commits {
                 Some(commits) => commits.wait(reply, &self.lanes, now),
-                None => reply.fulfil(Err(Error::Group {
-                    group: String::new(),
-                    reason: "there is nothing to commit to: set group.id".to_owned(),
-                })),
+                None => reply.fulfil(Err(Error::NoGroup)),
             },
             Request::Stats(reply) => self.snapshot(reply),
-            Request::Shutdown { deadline, reply } => {
-                self.stop(None, deadline, now);
-                if let Some(stopping) = &mut self.stopping {
-                    stopping.reply(reply);
-                }
-            }
+            Request::Shutdown { deadline } => self.stop(None, deadline, now),
         }
         self.drive(now);
     }
 
-    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool) -> Result<(), Error> {
+    /// Answered when the shards have carried it out: after that no record of a paused partition is handed out.
+    fn set_paused(&mut self, partitions: &[TopicPartition], paused: bool, reply: Done) {
         let ids =
             partitions.iter().map(|at| self.lanes.find(at).map(|lane| lane.id).ok_or_else(|| not_owned(at)));
-        for id in ids.collect::<Result<Vec<_>, _>>()? {
-            let Some(lane) = self.lanes.get_mut(id).filter(|lane| lane.paused != paused) else { continue };
+        let ids = match ids.collect::<Result<Vec<_>, _>>() {
+            Ok(ids) => ids,
+            Err(error) => return reply.fulfil(Err(error)),
+        };
+        let mut shards = BTreeSet::new();
+        for id in ids {
+            let Some(lane) = self.lanes.get_mut(id) else { continue };
+            let is_new = lane.paused != paused;
             lane.paused = paused;
-            let (shard, is_open) = (lane.shard, lane.phase == Phase::Open);
-            if is_open {
+            let shard = lane.shard;
+            // Behind a former word or the closing of the lane, where this changes nothing.
+            if lane.is_on_shard() {
+                shards.insert(shard);
+            }
+            if is_new && lane.phase == Phase::Open {
                 self.command(shard, if paused { Command::Pause(id) } else { Command::Resume(id) });
             }
         }
-        Ok(())
+        self.answer_behind(&shards, reply);
     }
 
-    fn seek_to(&mut self, at: &TopicPartition, to: StartPosition, now: Instant) -> Result<(), Error> {
-        let lane = self.lanes.find(at).ok_or_else(|| not_owned(at))?;
-        let purpose = match lane.phase {
-            Phase::Positioning => Purpose::Open,
-            Phase::Open => Purpose::Seek,
-            Phase::Closing(_) | Phase::Closed | Phase::Failed => return Err(not_owned(at)),
+    /// Answered when the offset is found and the shard goes on there.
+    fn seek_to(&mut self, at: &TopicPartition, to: StartPosition, reply: Done, now: Instant) {
+        let lane = self.lanes.find(at).map(|lane| (lane.id, lane.phase));
+        let (lane, purpose) = match lane {
+            Some((lane, Phase::Positioning)) => (lane, Purpose::Open),
+            Some((lane, Phase::Open)) => (lane, Purpose::Seek),
+            Some((_, Phase::Closing(_) | Phase::Closed | Phase::Failed)) | None => {
+                return reply.fulfil(Err(not_owned(at)));
+            }
         };
-        let finding = self.positions.start(lane.id, at, to, purpose, now);
+        self.answer_when_sought(lane, reply);
+        let finding = self.positions.start(lane, at, to, purpose, now);
         self.apply_findings(finding.into_iter().collect(), now);
-        Ok(())
     }
 }
 
-fn not_owned(at: &TopicPartition) -> Error {
+/// The error of a request about a partition that has no lane, or none that goes on.
+pub(super) fn not_owned(at: &TopicPartition) -> Error {
     Error::NotOwned { topic: at.topic.to_string(), partition: at.partition }
 }

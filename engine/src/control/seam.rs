@@ -61,14 +61,14 @@ pub(crate) enum Request {
     Pause {
         /// The partitions.
         partitions: Vec<TopicPartition>,
-        /// Says whether all of them are owned.
+        /// Answered when their shards have carried it out.
         reply: Promise<Result<(), Error>>,
     },
     /// Undo a pause.
     Resume {
         /// The partitions.
         partitions: Vec<TopicPartition>,
-        /// Says whether all of them are owned.
+        /// Answered when their shards have carried it out.
         reply: Promise<Result<(), Error>>,
     },
     /// Go on elsewhere in a partition.
@@ -77,7 +77,7 @@ pub(crate) enum Request {
         at: TopicPartition,
         /// Where to.
         to: StartPosition,
-        /// Says whether it is owned; the seek itself may come later.
+        /// Answered when its shard has carried it out.
         reply: Promise<Result<(), Error>>,
     },
     /// Commit all that is marked by now.
@@ -88,8 +88,6 @@ pub(crate) enum Request {
     Shutdown {
         /// Until when handlers may take their time.
         deadline: Instant,
-        /// How it ended.
-        reply: Promise<Report>,
     },
 }
 
@@ -108,7 +106,26 @@ pub(crate) enum Output {
     /// Something that a log or an observer wants to know.
     Notice(Notice),
     /// It is over; nothing comes after this.
-    Ended(Result<Report, Error>),
+    Ended(Outcome),
+}
+
+/// How an engine ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Outcome {
+    /// What made it end, unless it was asked to.
+    pub(crate) error: Option<Error>,
+    /// What became of the partitions, either way.
+    pub(crate) report: Report,
+}
+
+impl Outcome {
+    /// As those are told who wait for the end.
+    pub(crate) fn result(&self) -> Result<Report, Error> {
+        match &self.error {
+            None => Ok(self.report.clone()),
+            Some(error) => Err(error.clone()),
+        }
+    }
 }
 
 /// The engine at one moment.

@@ -42,6 +42,7 @@ impl Control {
                 }
             }
             Event::AdmittedAlone { bytes } => self.notify(Notice::AdmittedAlone { shard, bytes }),
+            Event::Passed(fence) => self.on_passed(fence),
             Event::Stats(stats) => self.on_stats(stats),
         }
         self.drive(now);

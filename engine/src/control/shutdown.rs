@@ -6,18 +6,15 @@ use std::time::{Duration, Instant};
 use super::Control;
 use super::lanes::{Lane, Phase};
 use super::membership::Membership;
-use super::seam::Output;
-use crate::error::Error;
+use super::seam::{Outcome, Output};
+use crate::error::{Error, LaneError};
 use crate::link::{CloseReason, Command, LaneId};
-use crate::reply::Promise;
 use crate::report::{PartitionOffset, Report};
 
 /// What the last commit gets beyond the deadline of the handlers: they may have used all of it.
 const LAST_COMMIT_TIME: Duration = Duration::from_secs(5);
 /// What the coordinator gets to answer a LeaveGroup.
 const LEAVE_TIME: Duration = Duration::from_secs(3);
-/// Those who can wait for the end of one engine.
-const MAX_REPLIES: usize = 1024;
 
 /// A stop under way.
 #[derive(Debug)]
@@ -26,7 +23,6 @@ pub(super) struct Stopping {
     step: Step,
     error: Option<Error>,
     report: Report,
-    replies: Vec<Promise<Report>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +43,6 @@ impl Stopping {
         self.step == Step::Ended
     }
 
-    /// Whoever asks for the same stop hears of its end.
-    pub(super) fn reply(&mut self, promise: Promise<Report>) {
-        if self.replies.len() < MAX_REPLIES {
-            self.replies.push(promise);
-        }
-    }
-
     /// When the next step is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.step {
@@ -62,6 +51,11 @@ impl Stopping {
             Step::Leaving { until } => Some(until),
             Step::Ended => None,
         }
+    }
+
+    /// A lane has failed.
+    pub(super) fn failed(&mut self, error: LaneError) {
+        self.report.failed.push(error);
     }
 
     /// Takes a lane's last state into the report.
@@ -88,13 +82,7 @@ impl Control {
             stopping.error = stopping.error.take().or(error);
             return;
         }
-        self.stopping = Some(Stopping {
-            deadline,
-            step: Step::Closing,
-            error,
-            report: Report::default(),
-            replies: Vec::new(),
-        });
+        self.stopping = Some(Stopping { deadline, step: Step::Closing, error, report: Report::default() });
         self.desired.clear();
         self.close_all(CloseReason::Revoked, deadline);
         if let Some(membership) = &mut self.membership {
@@ -149,19 +137,12 @@ impl Control {
         }
         self.brokers.close_all();
         self.answer_snapshots();
+        self.fences.clear();
         let Some(stopping) = &mut self.stopping else { return };
         let report = std::mem::take(&mut stopping.report);
-        for reply in std::mem::take(&mut stopping.replies) {
-            reply.fulfil(report.clone());
-        }
-        let result = match stopping.error.take() {
-            Some(error) => Err(error),
-            None if !report.abandoned.is_empty() => {
-                Err(Error::Abandoned(report.abandoned.iter().map(PartitionOffset::to_string).collect()))
-            }
-            None => Ok(report),
-        };
-        self.outputs.push_back(Output::Ended(result));
+        let abandoned = (!report.abandoned.is_empty()).then(|| Error::Abandoned(Box::new(report.clone())));
+        let error = stopping.error.take().or(abandoned);
+        self.outputs.push_back(Output::Ended(Outcome { error, report }));
     }
 }
 

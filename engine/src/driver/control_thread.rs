@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use super::channels::ControlEnd;
 use super::cpu_time::thread_cpu_ns;
 use super::resolver::{Resolution, Resolver};
-use crate::control::{Control, Output, Request, Snapshot};
+use crate::control::{Control, Outcome, Output, Request, Snapshot};
 use crate::error::Error;
 use crate::net::{Completion, IoOp, Transport, Wait};
-use crate::report::Report;
 
 /// How often the thread looks for batches that are overdue, at least and at most.
 const OVERDUE_CHECK_MIN: Duration = Duration::from_millis(50);
@@ -38,16 +37,20 @@ pub(crate) struct ControlLoop<T> {
 impl<T: Transport> ControlLoop<T> {
     /// Runs until the control plane has ended, and returns how, with the measurements that it has. Shards get their
     /// last commands.
-    pub(crate) fn run(mut self) -> (Result<Report, Error>, Snapshot) {
+    pub(crate) fn run(mut self) -> (Outcome, Snapshot) {
         let outcome = match self.run_until_ended() {
             Ok(outcome) => outcome,
-            Err(source) => Err(Error::Io { what: "the control thread's transport broke".to_owned(), source }),
+            Err(source) => {
+                let what = "the control thread's transport broke".to_owned();
+                let error = Some(Error::Io { what, source: Arc::new(source) });
+                Outcome { error, ..Outcome::default() }
+            }
         };
         self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
         (outcome, self.control.gathered())
     }
 
-    fn run_until_ended(&mut self) -> io::Result<Result<Report, Error>> {
+    fn run_until_ended(&mut self) -> io::Result<Outcome> {
         let check_interval = (self.max_poll_interval / OVERDUE_CHECKS_PER_INTERVAL)
             .clamp(OVERDUE_CHECK_MIN, OVERDUE_CHECK_MAX);
         let mut completions: Vec<Completion> = Vec::new();
@@ -122,14 +125,14 @@ impl<T: Transport> ControlLoop<T> {
     }
 
     /// Carries out what the control plane wants, until it wants nothing more for now.
-    fn carry_out(&mut self) -> Option<Result<Report, Error>> {
+    fn carry_out(&mut self) -> Option<Outcome> {
         let mut outcome = None;
         while let Some(output) = self.control.poll_output() {
             match output {
                 Output::Resolve(endpoint) => self.resolver.resolve(endpoint),
                 Output::Command { shard, command } => self.shards[shard].send(command),
                 Output::Notice(notice) => notice.log(),
-                Output::Ended(result) => outcome = Some(result),
+                Output::Ended(ended) => outcome = Some(ended),
             }
         }
         self.shards.iter_mut().for_each(ControlEnd::flush);

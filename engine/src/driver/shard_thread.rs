@@ -9,6 +9,7 @@ use super::cpu_time::thread_cpu_ns;
 use super::waker::Waker;
 use crate::link::Event;
 use crate::net::{Completion, IoOp, Transport, Wait};
+use crate::on_shard;
 use crate::shard::{Clock, HostClock, Shard};
 use crate::stats::ShardStats;
 
@@ -33,6 +34,7 @@ impl<T: Transport> ShardLoop<T> {
     /// # Errors
     /// When the transport itself breaks.
     pub(crate) fn run(mut self, last_stats: &mut ShardStats) -> io::Result<()> {
+        let _on_shard = on_shard::enter();
         let result = self.run_until_ended();
         self.shard.measure(last_stats);
         last_stats.counters.cpu_ns = thread_cpu_ns();

@@ -16,12 +16,11 @@ use super::threads::Thread;
 use super::transport::HostTransport;
 use super::waker::Waker;
 use crate::config::{Config, IdleStrategy};
-use crate::control::{Control, ControlSetup, Request, Snapshot, Subscription};
+use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscription};
 use crate::error::Error;
 use crate::handler::HandlerFactory;
 use crate::net::TransportKind;
 use crate::pulse::Pulse;
-use crate::report::Report;
 use crate::shard::{Shard, ShardSettings, ShardSetup};
 use crate::stats::ShardStats;
 
@@ -38,7 +37,7 @@ pub(crate) struct StartSetup {
     pub(crate) factory: HandlerFactory,
     pub(crate) requests: Receiver<Request>,
     /// Called on the control thread with how the engine ended and what it measured, as its last act.
-    pub(crate) on_ended: Box<dyn FnOnce(Result<Report, Error>, Snapshot) + Send>,
+    pub(crate) on_ended: Box<dyn FnOnce(Outcome, Snapshot) + Send>,
     /// CPU time of the control thread, nanoseconds; kept up by it.
     pub(crate) control_cpu_ns: Arc<AtomicU64>,
     pub(crate) seed: u64,
@@ -143,7 +142,7 @@ fn start_control<T: HostTransport>(
         let (outcome, mut last) =
             ControlLoop { control, transport, shards, requests, resolver, max_poll_interval, cpu_ns }.run();
         // A shard that user code holds beyond the deadline is not waited for: the outcome names it.
-        if !matches!(outcome, Err(Error::Abandoned(_))) {
+        if outcome.report.abandoned.is_empty() {
             for (index, thread) in threads.into_iter().enumerate() {
                 match thread.join() {
                     // What it measured up to its end takes the place of what it last sent.

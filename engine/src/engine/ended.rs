@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
+use crate::control::Outcome;
 use crate::error::Error;
 use crate::report::Report;
 use crate::stats::EngineStats;
@@ -17,7 +18,7 @@ pub(crate) struct Ended {
 
 #[derive(Default)]
 struct State {
-    outcome: Option<Result<Report, Error>>,
+    outcome: Option<Outcome>,
     stats: Option<EngineStats>,
     wakers: Vec<Waker>,
     callbacks: Vec<Box<dyn FnOnce() + Send>>,
@@ -25,7 +26,7 @@ struct State {
 
 impl Ended {
     /// Tells everybody, once: the outcome, and what was measured up to the end.
-    pub(crate) fn set(&self, outcome: Result<Report, Error>, stats: EngineStats) {
+    pub(crate) fn set(&self, outcome: Outcome, stats: EngineStats) {
         let (wakers, callbacks) = {
             let mut state = self.lock();
             state.outcome.get_or_insert(outcome);
@@ -41,8 +42,8 @@ impl Ended {
     pub(crate) fn wait(&self) -> Result<Report, Error> {
         let mut state = self.lock();
         loop {
-            if let Some(outcome) = state.outcome.as_mut() {
-                return tell(outcome);
+            if let Some(outcome) = &state.outcome {
+                return outcome.result();
             }
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -51,13 +52,18 @@ impl Ended {
     /// The outcome if there is one; otherwise `waker` is woken when there is.
     pub(crate) fn poll(&self, waker: &Waker) -> Option<Result<Report, Error>> {
         let mut state = self.lock();
-        if let Some(outcome) = state.outcome.as_mut() {
-            return Some(tell(outcome));
+        if let Some(outcome) = &state.outcome {
+            return Some(outcome.result());
         }
         if !state.wakers.iter().any(|known| known.will_wake(waker)) {
             state.wakers.push(waker.clone());
         }
         None
+    }
+
+    /// What became of the partitions; `None` before the end.
+    pub(crate) fn report(&self) -> Option<Report> {
+        self.lock().outcome.as_ref().map(|outcome| outcome.report.clone())
     }
 
     /// What was measured up to the end; `None` before it.
@@ -90,13 +96,5 @@ impl Ended {
 impl fmt::Debug for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ended").field("is_set", &self.is_set()).finish_non_exhaustive()
-    }
-}
-
-/// The report for everybody; the error for the first who asks, [`Error::Stopped`] for the others.
-fn tell(outcome: &mut Result<Report, Error>) -> Result<Report, Error> {
-    match outcome {
-        Ok(report) => Ok(report.clone()),
-        Err(error) => Err(std::mem::replace(error, Error::Stopped)),
     }
 }

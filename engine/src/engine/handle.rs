@@ -11,20 +11,26 @@ use std::time::{Duration, Instant};
 
 use super::REQUESTS_MAX;
 use super::ended::Ended;
-use crate::control::{Request, TopicPartition};
+use super::reply::Reply;
+use crate::control::{Request, Snapshot, TopicPartition};
 use crate::driver::Waker;
 use crate::error::Error;
 use crate::net::TransportKind;
+use crate::on_shard;
 use crate::position::StartPosition;
-use crate::reply::{Promise, Reply, reply};
+use crate::reply::{Promise, reply};
 use crate::report::{CommitReport, Report};
 use crate::stats::EngineStats;
 
-/// Watches and steers a running engine from any thread. Clones are handles of the same engine.
+/// Watches and steers a running engine from any thread and any runtime. Clones are handles of the same engine.
 ///
-/// The methods that return an answer block until it is there, which takes as long as the control thread needs to come
-/// round (microseconds), or a round trip to a broker where it says so. Do not call those from a handler: it runs on a
-/// shard, and what they wait for may be that shard.
+/// Whatever needs an answer is to be had in two ways. The plain methods block until it is there, which takes as long as
+/// the control thread needs to come round (microseconds), as the batches in hand take where shards have to carry it
+/// out, or as a broker takes where it says so. Their twins that begin with `begin_` ask at once and return the answer
+/// as a [`Reply`], a future for any runtime.
+///
+/// A handler runs on a shard, and what a plain method waits for may be that shard: there they do nothing and return
+/// [`Error::OnShard`]. The `begin_` methods may be called there; leave waiting for the answer to another thread.
 ///
 /// ```no_run
 /// # fn watch(engine: &millstream::Engine) -> Result<(), millstream::Error> {
@@ -35,6 +41,17 @@ use crate::stats::EngineStats;
 /// }
 /// handle.resume(&[("orders", 3)])?;
 /// println!("committed {:?}", handle.commit()?.committed);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// The same on a runtime, whose threads must not block:
+///
+/// ```no_run
+/// # async fn watch(handle: millstream::Handle) -> Result<(), millstream::Error> {
+/// handle.begin_pause(&[("orders", 3)]).await?;
+/// println!("committed {:?}", handle.begin_commit().await?.committed);
+/// let report = handle.begin_shutdown(std::time::Duration::from_secs(20)).await?;
 /// # Ok(())
 /// # }
 /// ```
@@ -66,20 +83,15 @@ impl Handle {
     /// what was measured up to the end, without partitions.
     ///
     /// # Errors
-    /// [`Error::Stopped`] while the engine ends; [`Error::Busy`].
+    /// [`Error::Stopped`] while the engine ends; [`Error::Busy`]; [`Error::OnShard`] in a handler.
     pub fn stats(&self) -> Result<EngineStats, Error> {
-        if let Some(stats) = self.ended.stats() {
-            return Ok(stats);
+        match self.ended.stats() {
+            Some(stats) => Ok(stats),
+            None => {
+                off_shard("Handle::stats")?;
+                self.begin_stats().wait()
+            }
         }
-        let snapshot = self.ask(Request::Stats)?;
-        let control_cpu_ns = self.control_cpu_ns.load(Ordering::Relaxed);
-        Ok(EngineStats::new(
-            &snapshot,
-            &self.cores,
-            self.transport,
-            self.started_at.elapsed(),
-            control_cpu_ns,
-        ))
     }
 
     /// How the engine's sockets are driven: what `transport=auto` has come to on this host.
@@ -87,60 +99,111 @@ impl Handle {
         self.transport
     }
 
-    /// Stops delivering from partitions; what is fetched of them is kept.
-    ///
-    /// # Errors
-    /// [`Error::NotOwned`] names a partition that this engine does not own now; [`Error::Stopped`].
-    pub fn pause(&self, partitions: &[(&str, i32)]) -> Result<(), Error> {
-        let partitions = named(partitions);
-        self.ask(|reply| Request::Pause { partitions, reply })?
+    /// As [`Handle::stats`], without waiting.
+    pub fn begin_stats(&self) -> Reply<EngineStats> {
+        if let Some(stats) = self.ended.stats() {
+            return Reply::known(Ok(stats));
+        }
+        let (promise, answer) = reply();
+        if let Err(error) = self.send(Request::Stats(promise)) {
+            return Reply::known(Err(error));
+        }
+        let (cores, control_cpu_ns) = (Arc::clone(&self.cores), Arc::clone(&self.control_cpu_ns));
+        let (transport, started_at) = (self.transport, self.started_at);
+        let finish = move |snapshot: &Snapshot| {
+            let control_cpu_ns = control_cpu_ns.load(Ordering::Relaxed);
+            EngineStats::new(snapshot, &cores, transport, started_at.elapsed(), control_cpu_ns)
+        };
+        Reply::measured(answer, Box::new(finish))
     }
 
-    /// Undoes a pause.
+    /// Stops delivering from partitions; what is fetched of them is kept. Once this returns, no record of them is
+    /// handed out any more: it waits until the shards that own them are done with the batches in hand.
+    ///
+    /// A pause ends with [`Handle::resume`], and with the partition: one that comes back after a rebalance is not
+    /// paused.
+    ///
+    /// # Errors
+    /// [`Error::NotOwned`] names a partition that this engine does not own now, and none is paused then;
+    /// [`Error::Stopped`]; [`Error::Busy`]; [`Error::OnShard`] in a handler.
+    pub fn pause(&self, partitions: &[(&str, i32)]) -> Result<(), Error> {
+        off_shard("Handle::pause")?;
+        self.begin_pause(partitions).wait()
+    }
+
+    /// As [`Handle::pause`], without waiting: records are handed out until the answer is there.
+    pub fn begin_pause(&self, partitions: &[(&str, i32)]) -> Reply<()> {
+        let partitions = named(partitions);
+        self.ask(|reply| Request::Pause { partitions, reply })
+    }
+
+    /// Undoes a pause. It waits as [`Handle::pause`] does.
     ///
     /// # Errors
     /// As [`Handle::pause`].
     pub fn resume(&self, partitions: &[(&str, i32)]) -> Result<(), Error> {
-        let partitions = named(partitions);
-        self.ask(|reply| Request::Resume { partitions, reply })?
+        off_shard("Handle::resume")?;
+        self.begin_resume(partitions).wait()
     }
 
-    /// Goes on elsewhere in a partition: what was fetched of it and not delivered is dropped.
+    /// As [`Handle::resume`], without waiting.
+    pub fn begin_resume(&self, partitions: &[(&str, i32)]) -> Reply<()> {
+        let partitions = named(partitions);
+        self.ask(|reply| Request::Resume { partitions, reply })
+    }
+
+    /// Goes on elsewhere in a partition: what was fetched of it and not delivered is dropped. Once this returns, the
+    /// next record that is handed out is of the new place: it waits for the broker where the offset is to be asked for,
+    /// and until the shard that owns the partition is done with the batch in hand.
     ///
     /// # Errors
-    /// As [`Handle::pause`].
+    /// As [`Handle::pause`]; [`Error::Lane`] when there is no such place and `auto.offset.reset` is `none`.
     pub fn seek(&self, topic: &str, partition: i32, to: StartPosition) -> Result<(), Error> {
+        off_shard("Handle::seek")?;
+        self.begin_seek(topic, partition, to).wait()
+    }
+
+    /// As [`Handle::seek`], without waiting.
+    pub fn begin_seek(&self, topic: &str, partition: i32, to: StartPosition) -> Reply<()> {
         let at = TopicPartition::new(topic, partition);
-        self.ask(|reply| Request::Seek { at, to, reply })?
+        self.ask(|reply| Request::Seek { at, to, reply })
     }
 
     /// Commits everything that is handled by now, in one request for all partitions, and waits for the answer.
     ///
     /// # Errors
     /// [`Error::RebalanceInProgress`] at once while the group is joining; [`Error::Commit`] when a partition's commit
-    /// was refused; [`Error::Stopped`].
+    /// was refused; [`Error::NoGroup`]; [`Error::Stopped`]; [`Error::Busy`]; [`Error::OnShard`] in a handler, for which
+    /// there is [`Context::commit`](crate::Context::commit).
     pub fn commit(&self) -> Result<CommitReport, Error> {
-        self.ask(Request::Commit)?
+        off_shard("Handle::commit")?;
+        self.begin_commit().wait()
+    }
+
+    /// As [`Handle::commit`], without waiting.
+    pub fn begin_commit(&self) -> Reply<CommitReport> {
+        self.ask(Request::Commit)
     }
 
     /// Stops the engine in order and waits until it has ended, see
     /// [`Engine::wait_for_signal`](crate::Engine::wait_for_signal).
     ///
     /// # Errors
-    /// [`Error::Abandoned`] when partitions were not finished within `grace`.
+    /// [`Error::Abandoned`] when partitions were not finished within `grace`; otherwise what made the engine end;
+    /// [`Error::OnShard`] in a handler, for which there is [`Outcome::Stop`](crate::Outcome::Stop).
     pub fn shutdown(&self, grace: Duration) -> Result<Report, Error> {
-        self.begin_shutdown(grace);
-        self.wait_ended()
+        off_shard("Handle::shutdown")?;
+        self.begin_shutdown(grace).wait()
     }
 
-    /// Asks for an orderly stop and does not wait for it.
-    pub fn begin_shutdown(&self, grace: Duration) {
-        let (promise, _) = reply();
+    /// As [`Handle::shutdown`], without waiting: the stop is under way whether or not the future is awaited.
+    pub fn begin_shutdown(&self, grace: Duration) -> Finished {
         // Refused only when the engine is gone already, or drowned in requests; then dropping it ends it.
-        let _ = self.send(Request::Shutdown { deadline: Instant::now() + grace, reply: promise });
+        let _ = self.send(Request::Shutdown { deadline: Instant::now() + grace });
+        self.finished()
     }
 
-    /// A future of the engine's end; see [`Engine::wait`](crate::Engine::wait).
+    /// A future of the engine's end, which asks for nothing; see [`Engine::wait`](crate::Engine::wait).
     pub fn finished(&self) -> Finished {
         Finished { ended: Arc::clone(&self.ended) }
     }
@@ -150,18 +213,21 @@ impl Handle {
         self.ended.is_set()
     }
 
-    pub(super) fn wait_ended(&self) -> Result<Report, Error> {
-        self.ended.wait()
+    /// What became of the partitions, once the engine has ended, whatever made it end; `None` before.
+    pub fn report(&self) -> Option<Report> {
+        self.ended.report()
     }
 
     pub(super) fn on_ended(&self, callback: impl FnOnce() + Send + 'static) {
         self.ended.call_back(callback);
     }
 
-    fn ask<T>(&self, request: impl FnOnce(Promise<T>) -> Request) -> Result<T, Error> {
-        let (promise, answer): (Promise<T>, Reply<T>) = reply();
-        self.send(request(promise))?;
-        answer.wait().ok_or(Error::Stopped)
+    fn ask<T>(&self, request: impl FnOnce(Promise<Result<T, Error>>) -> Request) -> Reply<T> {
+        let (promise, answer) = reply();
+        match self.send(request(promise)) {
+            Ok(()) => Reply::asked(answer),
+            Err(error) => Reply::known(Err(error)),
+        }
     }
 
     fn send(&self, request: Request) -> Result<(), Error> {
@@ -185,10 +251,22 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// A future of the engine's end, for any runtime.
+/// A future of the engine's end, for any runtime, or [`wait`](Self::wait) without one. Everybody who asks is told the
+/// same.
 #[derive(Clone, Debug)]
 pub struct Finished {
     ended: Arc<Ended>,
+}
+
+impl Finished {
+    /// Blocks until the engine has ended.
+    ///
+    /// # Errors
+    /// What made it end; [`Error::OnShard`] at once in a handler.
+    pub fn wait(self) -> Result<Report, Error> {
+        off_shard("Finished::wait")?;
+        self.ended.wait()
+    }
 }
 
 impl Future for Finished {
@@ -197,6 +275,11 @@ impl Future for Finished {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.ended.poll(cx.waker()).map_or(Poll::Pending, Poll::Ready)
     }
+}
+
+/// A call that waits must not be made on a shard, which it might wait for.
+fn off_shard(call: &'static str) -> Result<(), Error> {
+    if on_shard::is_here() { Err(Error::OnShard { call }) } else { Ok(()) }
 }
 
 fn named(partitions: &[(&str, i32)]) -> Vec<TopicPartition> {

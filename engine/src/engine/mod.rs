@@ -3,6 +3,7 @@
 mod builder;
 mod ended;
 mod handle;
+mod reply;
 mod signals;
 mod transport;
 
@@ -15,6 +16,7 @@ use millstream_tuning::{CorePlan, Host, Needs, plan_cores};
 
 pub use builder::{EngineBuilder, Partitions};
 pub use handle::{Finished, Handle};
+pub use reply::Reply;
 
 use crate::config::{Config, CoresSetting};
 use crate::control::{Snapshot, Subscription};
@@ -160,7 +162,7 @@ impl Engine {
     /// # Errors
     /// What made it end.
     pub fn wait(self) -> Result<Report, Error> {
-        self.handle.wait_ended()
+        self.handle.finished().wait()
     }
 
     /// Waits for SIGINT or SIGTERM, then stops in order: no more fetches, handlers finish the batch in hand, what is
@@ -170,8 +172,10 @@ impl Engine {
     /// # Errors
     /// [`Error::Abandoned`] when partitions were not finished within `grace`; otherwise what made the engine end.
     pub fn wait_for_signal(self, grace: Duration) -> Result<Report, Error> {
-        let (signals, waker) = signals::Signals::install()
-            .map_err(|source| Error::Io { what: "signal handlers cannot be installed".to_owned(), source })?;
+        let (signals, waker) = signals::Signals::install().map_err(|source| Error::Io {
+            what: "signal handlers cannot be installed".to_owned(),
+            source: Arc::new(source),
+        })?;
         self.handle.on_ended(move || waker.wake());
         signals.wait();
         self.handle.shutdown(grace)

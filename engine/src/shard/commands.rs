@@ -40,6 +40,7 @@ impl Shard {
                     shard.touch(lane);
                 }
             }),
+            Command::Fence(fence) => self.events.push_back(Event::Passed(fence)),
             Command::Stats(snapshot) => self.fill_snapshot(snapshot),
             Command::End => self.end(now),
         }

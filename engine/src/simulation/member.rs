@@ -212,8 +212,8 @@ impl Member {
                 Output::Notice(notice) => {
                     lock(&self.ledger).note(now, &format_args!("{}: {notice}", self.id));
                 }
-                Output::Ended(result) => {
-                    let result = result.map(|_| ()).map_err(|error| error.to_string());
+                Output::Ended(outcome) => {
+                    let result = outcome.result().map(|_| ()).map_err(|error| error.to_string());
                     lock(&self.ledger).note(now, &format_args!("{}: ended: {result:?}", self.id));
                     self.ended = Some(result);
                 }

@@ -16,7 +16,6 @@ use super::time::Time;
 use super::{Options, Outcome};
 use crate::config::{Config, ConfigSources};
 use crate::control::Request;
-use crate::reply::reply;
 
 const GROUP: &str = "g";
 /// After the disturbances everything is to be handled and committed within this time.
@@ -171,7 +170,7 @@ impl World {
             Action::Start(place) => return self.start(place),
             Action::Stop(place) => {
                 if let Some(member) = self.at(place) {
-                    let request = Request::Shutdown { deadline: now + GRACE, reply: reply().0 };
+                    let request = Request::Shutdown { deadline: now + GRACE };
                     member.request(request, now);
                 }
                 return;

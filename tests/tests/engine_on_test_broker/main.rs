@@ -4,6 +4,7 @@ mod brokers;
 mod corruption;
 mod failures;
 mod group;
+mod handle;
 mod memory;
 mod sessions;
 mod steering;

@@ -162,8 +162,9 @@ fn a_paused_partition_that_holds_memory_does_not_stop_the_others() {
         .unwrap();
     // Partition 0 has fetched what it may hold, and its handler has had one batch when it is paused.
     gate.wait_reached();
-    running.handle().pause(&[(TOPIC, 0)]).unwrap();
+    let paused = running.handle().begin_pause(&[(TOPIC, 0)]);
     gate.open();
+    paused.wait().unwrap();
     let mut next = [0, 0];
     while next[1] < BATCHES {
         let (partition, offset, length) = seen.recv_timeout(PATIENCE).unwrap();

@@ -97,10 +97,12 @@ fn a_paused_partition_keeps_what_it_has_and_goes_on_there() {
     let handle = running.handle();
     // The first batch of ten is with its handler, the others are fetched and wait.
     gate.wait_reached();
-    handle.pause(&[(TOPIC, 0)]).unwrap();
+    let paused = handle.begin_pause(&[(TOPIC, 0)]);
     gate.open();
-    // Once the shard has answered this, it has carried out the pause.
+    paused.wait().unwrap();
+    let handed_out = journal.entries().count(0);
     let lane = handle.stats().unwrap().lanes.remove(0);
+    assert_eq!(lane.position, handed_out as i64, "nothing was handed out after the pause was answered");
     assert!(lane.paused && (lane.buffered_bytes > 0 || lane.position == 100), "{lane:?}");
     append(&broker.handle(), 1, 100);
     let entries = journal.wait_until(|entries| entries.count(1) == 200);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream::{Error, Outcome, Partitions, StartPosition};
+use millstream::{Error, Outcome, PartitionOffset, Partitions, StartPosition};
 use millstream_testbroker::{Config, GroupState};
 use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
@@ -52,8 +52,11 @@ fn a_handler_that_does_not_finish_by_the_deadline_is_named_and_its_batch_not_com
         .unwrap();
     gate.wait_reached();
     let outcome = running.handle().shutdown(Duration::from_millis(10));
-    let Err(Error::Abandoned(lanes)) = outcome else { panic!("an abandoned lane: {outcome:?}") };
-    assert_eq!(lanes, ["numbers-0@20"]);
+    let Err(Error::Abandoned(report)) = outcome else { panic!("an abandoned lane: {outcome:?}") };
+    let names = |list: &[PartitionOffset]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(names(&report.abandoned), ["numbers-0@20"]);
+    assert_eq!(names(&report.committed), ["numbers-0@20"]);
+    assert!(report.uncommitted.is_empty() && report.failed.is_empty(), "{report:?}");
     assert_eq!(committed(&broker.handle(), 0), Some(20));
     gate.open();
     journal.wait_until(|entries| entries.hooks.iter().any(|hook| hook == "closed 0"));

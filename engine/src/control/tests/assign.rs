@@ -10,16 +10,15 @@ use crate::control::{AssignedTopic, Notice, Request, Subscription, TopicPartitio
 use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::link::{CloseReason, Command, Event};
 use crate::position::StartPosition;
-use crate::reply::reply;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn assign(topic: &str, partitions: Option<Vec<i32>>, start: StartPosition) -> Subscription {
+pub(super) fn assign(topic: &str, partitions: Option<Vec<i32>>, start: StartPosition) -> Subscription {
     Subscription::Assign(vec![AssignedTopic { topic: Arc::from(topic), partitions, start }])
 }
 
 /// A world with topic `t` and one engine on it that has opened all its partitions.
-fn started(brokers: i32, partitions: i32, settings: &[(&str, &str)]) -> World {
+pub(super) fn started(brokers: i32, partitions: i32, settings: &[(&str, &str)]) -> World {
     let mut world = World::new(brokers, &[("t", partitions)]);
     world.start(settings, assign("t", None, StartPosition::Earliest), 2);
     let all = usize::try_from(partitions).unwrap();
@@ -195,27 +194,6 @@ fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
 }
 
 #[test]
-fn an_offset_that_was_out_of_range_before_a_seek_does_not_undo_the_seek() {
-    for to in [StartPosition::Offset(7), StartPosition::Earliest] {
-        let mut world = started(1, 1, &[("auto.offset.reset", "latest")]);
-        (0..20).for_each(|_| world.produce("t", 0));
-        world.cluster.delete_records("t", 0, 7, world.now).unwrap();
-        let (lane, at) = (world.members[0].lane("t", 0), TopicPartition::new("t", 0));
-        let (promise, answer) = reply();
-        world.request(0, Request::Seek { at, to, reply: promise });
-        // Told by the shard before it has heard of the seek.
-        world.event(0, 0, Event::OutOfRange { lane, offset: 5, seek: 0 });
-        assert!(answer.wait().unwrap().is_ok());
-        world.run(SECOND);
-        let seeks = world.members[0].commands.iter().filter_map(|(_, command)| match command {
-            Command::Seek { seek, offset, .. } => Some((*seek, *offset)),
-            _ => None,
-        });
-        assert_eq!(seeks.collect::<Vec<_>>(), [(1, 7)], "{to:?}");
-    }
-}
-
-#[test]
 fn without_a_reset_policy_an_offset_out_of_range_fails_the_lane_and_stops_the_engine() {
     let mut world = started(1, 1, &[("auto.offset.reset", "none")]);
     let lane = world.members[0].lane("t", 0);
@@ -248,52 +226,17 @@ fn a_failed_lane_closes_the_others_in_order_and_ends_the_engine_with_its_error()
 fn lanes_that_do_not_finish_before_the_deadline_are_named_as_abandoned() {
     let mut world = started(1, 2, &[]);
     world.members[0].closes = false;
-    let (promise, answer) = reply();
     let deadline = world.now + 3 * SECOND;
-    world.request(0, Request::Shutdown { deadline, reply: promise });
+    world.request(0, Request::Shutdown { deadline });
     world.settle();
     let (lane, now) = (world.members[0].lane("t", 0), world.now);
     world.members[0].close(lane, now);
     assert!(!world.run_until(2 * SECOND, |world| world.members[0].ended.is_some()));
     assert!(world.run_until(2 * SECOND, |world| world.members[0].ended.is_some()));
-    let Some(Err(Error::Abandoned(names))) = world.members[0].ended.take() else { panic!("not abandoned") };
-    assert_eq!(names, ["t-1@-1"]);
-    let report = answer.wait().unwrap();
-    assert_eq!(report.abandoned.len(), 1);
-}
-
-#[test]
-fn seeks_count_and_pauses_reach_the_shard() {
-    let mut world = started(1, 1, &[]);
-    world.members[0].commands.clear();
-    let at = TopicPartition::new("t", 0);
-    for to in [StartPosition::Offset(7), StartPosition::Latest] {
-        let (promise, answer) = reply();
-        world.request(0, Request::Seek { at: at.clone(), to, reply: promise });
-        assert!(answer.wait().unwrap().is_ok());
-        world.run(SECOND);
-    }
-    let (promise, answer) = reply();
-    world.request(0, Request::Pause { partitions: vec![at], reply: promise });
-    assert!(answer.wait().unwrap().is_ok());
-    world.settle();
-    let told: Vec<_> = world.members[0]
-        .commands
-        .iter()
-        .map(|(_, command)| match command {
-            Command::Seek { seek, offset, .. } => format!("seek {seek} to {offset}"),
-            Command::Pause(_) => "pause".to_owned(),
-            other => panic!("{other:?}"),
-        })
-        .collect();
-    assert_eq!(told, ["seek 1 to 7", "seek 2 to 0", "pause"]);
-    let (promise, answer) = reply();
-    world.request(0, Request::Resume { partitions: vec![TopicPartition::new("t", 9)], reply: promise });
-    assert!(matches!(answer.wait(), Some(Err(Error::NotOwned { partition: 9, topic })) if topic == "t"));
-    let (promise, answer) = reply();
-    let at = TopicPartition::new("other", 0);
-    world.request(0, Request::Seek { at, to: StartPosition::Latest, reply: promise });
-    assert!(matches!(answer.wait(), Some(Err(Error::NotOwned { partition: 0, topic })) if topic == "other"));
+    let Some(Err(error)) = world.members[0].ended.take() else { panic!("not abandoned") };
+    assert!(error.to_string().ends_with(": t-1@-1"), "{error}");
+    let Error::Abandoned(report) = error else { panic!("{error:?}") };
+    assert_eq!(report.abandoned.iter().map(ToString::to_string).collect::<Vec<_>>(), ["t-1@-1"]);
 }
 
 #[test]

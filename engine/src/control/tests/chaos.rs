@@ -9,7 +9,6 @@ use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError};
 use super::world::World;
 use crate::control::{Request, Subscription};
 use crate::position::StartPosition;
-use crate::reply::reply;
 
 const PARTITIONS: i32 = 6;
 const SEEDS: u64 = 60;
@@ -71,9 +70,8 @@ impl Chaos {
 
     fn leave(&mut self) {
         let alive = self.world.members.iter().position(|member| member.ended.is_none()).unwrap();
-        let (promise, _) = reply();
         let deadline = self.world.now + 5 * SECOND;
-        self.world.request(alive, Request::Shutdown { deadline, reply: promise });
+        self.world.request(alive, Request::Shutdown { deadline });
     }
 
     fn fault(&mut self) {

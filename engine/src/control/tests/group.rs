@@ -10,8 +10,8 @@ use crate::control::{AssignedTopic, Notice, Request, Subscription};
 use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::link::{CloseReason, Command, Event, LaneId, Mark};
 use crate::position::StartPosition;
-use crate::reply::{Reply, reply};
-use crate::report::{CommitReport, Report};
+use crate::reply::{Answer, reply};
+use crate::report::CommitReport;
 
 const SECOND: Duration = Duration::from_secs(1);
 const GROUP: [(&str, &str); 3] =
@@ -38,14 +38,12 @@ fn shares(world: &World, sizes: &[usize]) -> bool {
     world.members.iter().map(|member| member.open.len()).eq(sizes.iter().copied())
 }
 
-fn shutdown(world: &mut World, member: usize, time: Duration) -> Reply<Report> {
-    let (promise, answer) = reply();
+fn shutdown(world: &mut World, member: usize, time: Duration) {
     let deadline = world.now + time;
-    world.request(member, Request::Shutdown { deadline, reply: promise });
-    answer
+    world.request(member, Request::Shutdown { deadline });
 }
 
-fn commit(world: &mut World, member: usize) -> Reply<Result<CommitReport, Error>> {
+fn commit(world: &mut World, member: usize) -> Answer<Result<CommitReport, Error>> {
     let (promise, answer) = reply();
     world.request(member, Request::Commit(promise));
     answer
@@ -210,10 +208,9 @@ fn a_mark_of_an_opening_that_is_over_is_never_committed() {
 fn a_member_that_stops_commits_first_and_then_leaves() {
     let mut world = started(&[("auto.commit.interval.ms", "600000")]);
     world.mark(0, "t", 3, 8);
-    let answer = shutdown(&mut world, 0, 20 * SECOND);
+    shutdown(&mut world, 0, 20 * SECOND);
     assert!(world.run_until(SECOND, |world| world.members[0].ended.is_some()));
-    assert!(matches!(world.members[0].ended, Some(Ok(_))));
-    let report = answer.wait().unwrap();
+    let Some(Ok(report)) = world.members[0].ended.take() else { panic!("it ends in order") };
     assert_eq!(report.committed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["t-3@8"]);
     let order = order(&world, 0, &[ApiKey::OffsetCommit, ApiKey::LeaveGroup]);
     assert_eq!(order, [ApiKey::OffsetCommit as i16, ApiKey::LeaveGroup as i16]);

@@ -3,4 +3,5 @@
 mod assign;
 mod chaos;
 mod group;
+mod steering;
 mod world;

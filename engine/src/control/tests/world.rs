@@ -43,10 +43,16 @@ pub(super) struct Member {
     pub(super) commands: VecDeque<(usize, Command)>,
     pub(super) notices: Vec<Notice>,
     pub(super) ended: Option<Result<Report, Error>>,
+    /// What became of the partitions, once it has ended.
+    pub(super) report: Report,
     /// Lanes that are open on the scripted shards, with their newest mark.
     pub(super) open: BTreeMap<LaneId, (usize, OpenLane, Option<Mark>)>,
     /// Whether shards answer a Close at once.
     pub(super) closes: bool,
+    /// Whether shards answer a fence at once.
+    pub(super) passes: bool,
+    /// Fences that wait for their answer, with their shards.
+    pub(super) fences: Vec<(usize, u64)>,
     /// Seen on the wire, in order: API keys of requests with the time of their sending.
     pub(super) sent: Vec<(i16, Instant)>,
 }
@@ -103,8 +109,11 @@ impl World {
             commands: VecDeque::new(),
             notices: Vec::new(),
             ended: None,
+            report: Report::default(),
             open: BTreeMap::new(),
             closes: true,
+            passes: true,
+            fences: Vec::new(),
             sent: Vec::new(),
         });
         self.members.len() - 1
@@ -278,6 +287,13 @@ impl Member {
         }
     }
 
+    /// Lets scripted shards come to the fences on their way.
+    pub(super) fn pass(&mut self, now: Instant) {
+        for (shard, fence) in std::mem::take(&mut self.fences) {
+            self.control.on_event(shard, Event::Passed(fence), now);
+        }
+    }
+
     fn receive(&mut self, now: Instant) -> bool {
         let mut completions = Vec::new();
         for (&conn, wire) in &mut self.wires {
@@ -312,8 +328,9 @@ impl Member {
                 }
                 Output::Command { shard, command } => self.obey(shard, command, now),
                 Output::Notice(notice) => self.notices.push(notice),
-                Output::Ended(result) => {
-                    assert!(self.ended.replace(result).is_none(), "ended twice");
+                Output::Ended(outcome) => {
+                    assert!(self.ended.replace(outcome.result()).is_none(), "ended twice");
+                    self.report = outcome.report;
                 }
             }
         }
@@ -330,6 +347,13 @@ impl Member {
                 self.open.insert(open.lane, (shard, open.clone(), None));
             }
             Command::Close { lane, .. } if self.closes => self.close(*lane, now),
+            Command::Fence(fence) => {
+                self.fences.push((shard, *fence));
+                if self.passes {
+                    self.pass(now);
+                }
+                return;
+            }
             _ => {}
         }
         self.commands.push_back((shard, command));
