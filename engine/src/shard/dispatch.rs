@@ -187,7 +187,7 @@ impl Shard {
             self.stats.counters.batch_bytes += segment.batch.wire_bytes as u64;
         }
         if let Some(poison) = poison {
-            let epoch = segments[0].batch.leader_epoch;
+            let epoch = epoch_below(segments, poison.offset).unwrap_or(lane.watermark_epoch);
             lane.advance_watermark(poison.offset, epoch);
             self.fail(lane, LaneErrorCause::Malformed(poison.reason));
             return;
@@ -216,7 +216,9 @@ impl Shard {
         let Some(last) = segments.last() else { return };
         let handed_out = if last.is_whole() { last.batch.next_offset } else { walked.next_offset };
         let readable = poison.map_or(handed_out, |poison| poison.offset);
-        lane.advance_watermark(done_below.min(readable), last.batch.leader_epoch);
+        let offset = done_below.min(readable);
+        let epoch = epoch_below(segments, offset).unwrap_or(lane.watermark_epoch);
+        lane.advance_watermark(offset, epoch);
         self.fail(lane, cause);
     }
 
@@ -267,6 +269,13 @@ impl Shard {
             self.touch(lane);
         }
     }
+}
+
+/// The leader epoch of the record before `offset`: a commit under an older one than that looks truncated at the next
+/// start, and one under a newer one hides a truncation.
+fn epoch_below(segments: &[Segment], offset: i64) -> Option<i32> {
+    let holder = segments.iter().find(|segment| segment.batch.next_offset >= offset);
+    holder.or(segments.last()).map(|segment| segment.batch.leader_epoch)
 }
 
 /// How many records of an opened batch a dispatch with so much left to carry takes, and about how many bytes they are:

@@ -69,6 +69,47 @@ fn a_handler_that_fails_commits_what_it_named_and_nothing_beyond() {
 }
 
 #[test]
+fn progress_within_a_dispatch_is_marked_under_the_epoch_of_the_last_record_that_is_done() {
+    for (done, epoch) in [(3, 7), (4, 7), (5, 8), (9, 8)] {
+        let mut rig = rig(500);
+        rig.user().fails_after_done = Some(done);
+        let first = rig.fetch();
+        let batches = [under_epoch(7, batch(0, 5, 8)), under_epoch(8, batch(5, 5, 8))];
+        rig.answer(&first, &[Answer::records(0, 10, &batches)]);
+        rig.run();
+        let mark = rig.marks().pop().unwrap();
+        assert_eq!((mark.next_offset, mark.leader_epoch), (done + 1, epoch));
+    }
+}
+
+#[test]
+fn a_malformed_record_is_marked_under_the_epoch_of_the_record_before_it() {
+    let mut rig = Rig::new(|settings| settings.check_crcs = false);
+    rig.open(0, 1);
+    rig.settle();
+    let first = rig.fetch();
+    let batches = [under_epoch(7, batch(0, 5, 8)), under_epoch(8, malformed_at_its_end(batch(5, 5, 8)))];
+    rig.answer(&first, &[Answer::records(0, 10, &batches)]);
+    rig.run();
+    let mark = rig.marks().pop().unwrap();
+    assert_eq!((mark.next_offset, mark.leader_epoch), (9, 8));
+}
+
+/// The same batch as a leader of this epoch has written it; the CRC does not cover the epoch.
+fn under_epoch(epoch: i32, mut batch: Vec<u8>) -> Vec<u8> {
+    batch[12..16].copy_from_slice(&epoch.to_be_bytes());
+    batch
+}
+
+/// The same batch, whose last record, of a value of 8 bytes, claims to be longer than what is left.
+fn malformed_at_its_end(mut batch: Vec<u8>) -> Vec<u8> {
+    const LAST_RECORD_BYTES: usize = 15;
+    let length_at = batch.len() - LAST_RECORD_BYTES;
+    batch[length_at] = 0x7e;
+    batch
+}
+
+#[test]
 fn a_handler_that_fails_in_the_middle_of_a_batch_commits_nothing_that_it_was_not_given() {
     let mut rig = rig(4);
     rig.user().fails_after_done = Some(i64::MAX);
