@@ -27,7 +27,7 @@ pub use check::{Verdict, check};
 pub use effective::EffectiveValue;
 pub use error::ConfigError;
 pub use markdown::markdown;
-pub use millstream_tuning::CoresSetting;
+pub use millstream_tuning::{CoreListError, CoresSetting};
 pub use origin::Origin;
 pub use property::{Alias, Choice, Conversion, JavaDefault, Kind, Property, Status};
 pub use sources::{ConfigSources, ENVIRONMENT_PREFIX, MAX_PROPERTIES_FILE_BYTES, Setting};
