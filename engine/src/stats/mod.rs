@@ -9,6 +9,8 @@ pub use snapshot::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, StageS
 pub use stage::Stage;
 pub(crate) use stage::{Slowest, StageHistogram};
 
+use crate::link::LaneId;
+
 /// What one shard has done and measured since it started, as it lies on the shard and travels to the control plane.
 #[derive(Clone, Debug)]
 pub(crate) struct ShardStats {
@@ -94,7 +96,7 @@ pub(crate) struct Counters {
 #[derive(Clone, Debug)]
 pub(crate) struct LaneStats {
     /// The lane.
-    pub(crate) lane: crate::link::LaneId,
+    pub(crate) lane: LaneId,
     /// Next offset to deliver.
     pub(crate) position: i64,
     /// Everything below it is handled.

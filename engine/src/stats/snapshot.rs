@@ -1,11 +1,13 @@
 //! The engine at one moment, as user code reads it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{LaneStats, Slowest, Stage, StageHistogram};
 use crate::control::{LaneInfo, Snapshot};
+use crate::link::LaneId;
 use crate::net::TransportKind;
 
 /// What the engine has done and measured since it started: owned and serialisable.
@@ -84,7 +86,7 @@ pub struct LaneSnapshot {
     pub position: i64,
     /// Everything below it is handled.
     pub watermark: i64,
-    /// The newest committed offset, if this engine has committed one or started from one.
+    /// The newest offset that was committed since the partition is owned; `None` before the first commit.
     pub committed: Option<i64>,
     /// High watermark as of the last response, -1 before the first.
     pub high_watermark: i64,
@@ -141,18 +143,11 @@ impl EngineStats {
         uptime: Duration,
         control_cpu_ns: u64,
     ) -> Self {
-        let find = |shard: usize, slot: u32| {
-            snapshot.lanes.iter().find(|info| info.shard == shard && info.lane.slot == slot)
-        };
-        let mut lanes = Vec::with_capacity(snapshot.lanes.len());
-        for shard in &snapshot.shards {
-            for lane in &shard.lanes {
-                // A lane that is being closed may be known to one side only.
-                if let Some(info) = find(shard.shard, lane.lane.slot).filter(|info| info.lane == lane.lane) {
-                    lanes.push(LaneSnapshot::new(info, lane));
-                }
-            }
-        }
+        let infos: HashMap<LaneId, &LaneInfo> = snapshot.lanes.iter().map(|info| (info.lane, info)).collect();
+        let lanes = snapshot.shards.iter().flat_map(|shard| &shard.lanes);
+        // A lane that is being closed may be known to one side only.
+        let known = lanes.filter_map(|lane| Some(LaneSnapshot::new(infos.get(&lane.lane)?, lane)));
+        let mut lanes: Vec<LaneSnapshot> = known.collect();
         lanes.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let place = |slowest: Slowest| {
             let at = snapshot.places.get(usize::try_from(slowest.slot?).ok()?)?.as_ref()?;
