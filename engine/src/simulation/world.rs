@@ -18,6 +18,8 @@ use crate::config::{Config, ConfigSources};
 use crate::control::Request;
 
 const GROUP: &str = "g";
+/// Where all brokers listen, on ports of their own.
+const HOST: &str = "127.0.0.1";
 /// After the disturbances everything is to be handled and committed within this time.
 const QUIET_MAX: Duration = Duration::from_secs(60);
 /// And all members are to have ended within this time of being told to.
@@ -323,16 +325,20 @@ fn cluster(options: &Options, rng: &mut fastrand::Rng) -> Cluster {
     };
     let mut cluster = Cluster::new(config).expect("the simulation names each broker once");
     for broker in brokers {
-        let port = BASE_PORT + u16::try_from(broker).expect("a few brokers");
-        cluster.set_address(broker, "127.0.0.1", port).expect("one of its brokers");
+        cluster.set_address(broker, HOST, port(broker)).expect("one of its brokers");
     }
     cluster.create_topic(TOPIC, options.partitions).expect("the first topic");
     cluster
 }
 
+/// Where a broker listens; the network tells the brokers apart by it.
+fn port(broker: i32) -> u16 {
+    BASE_PORT + u16::try_from(broker).expect("a few brokers")
+}
+
 fn config(options: &Options, rng: &mut fastrand::Rng) -> Config {
     let mut sources = ConfigSources::new();
-    let servers: Vec<String> = (1..=options.brokers).map(|id| format!("127.0.0.1:{}", 9000 + id)).collect();
+    let servers: Vec<String> = (1..=options.brokers).map(|id| format!("{HOST}:{}", port(id))).collect();
     sources.set("bootstrap.servers", servers.join(","));
     sources.set("group.id", GROUP);
     sources.set("auto.offset.reset", "earliest");
