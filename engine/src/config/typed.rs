@@ -235,15 +235,8 @@ impl Config {
             heartbeat_interval: values.millis("heartbeat.interval.ms"),
             max_poll_interval: values.millis("max.poll.interval.ms"),
             auto_commit_interval: values.millis("auto.commit.interval.ms"),
-            auto_offset_reset: match values.word("auto.offset.reset") {
-                "earliest" => OffsetReset::Earliest,
-                "latest" => OffsetReset::Latest,
-                _ => OffsetReset::None,
-            },
-            isolation_level: match values.word("isolation.level") {
-                "read_committed" => IsolationLevel::ReadCommitted,
-                _ => IsolationLevel::ReadUncommitted,
-            },
+            auto_offset_reset: offset_reset(&values),
+            isolation_level: isolation_level(&values),
             check_crcs: values.boolean("check.crcs"),
             allow_auto_create_topics: values.boolean("allow.auto.create.topics"),
             fetch_min_bytes: values.size("fetch.min.bytes"),
@@ -256,20 +249,9 @@ impl Config {
             decompressed_batch_max_bytes: values.size("decompressed.batch.max.bytes"),
             max_poll_records: values.size("max.poll.records"),
             max_poll_bytes: values.size("max.poll.bytes"),
-            cores: match values.value("cores") {
-                Some(Value::Cores(cores)) => cores.clone(),
-                _ => CoresSetting::Auto,
-            },
-            idle_strategy: if values.word("idle.strategy") == "spin" {
-                IdleStrategy::Spin
-            } else {
-                IdleStrategy::Park
-            },
-            transport: match values.word("transport") {
-                "uring" => Transport::Uring,
-                "poll" => Transport::Poll,
-                _ => Transport::Auto,
-            },
+            cores: cores(&values),
+            idle_strategy: idle_strategy(&values),
+            transport: transport(&values),
             shutdown_timeout: values.millis("shutdown.timeout.ms"),
             request_timeout: values.millis("request.timeout.ms"),
             default_api_timeout: values.millis("default.api.timeout.ms"),
@@ -360,6 +342,45 @@ fn assignors(values: &Values) -> Vec<AssignmentStrategy> {
         _ => AssignmentStrategy::Range,
     };
     words.iter().map(strategy).collect()
+}
+
+// The table admits no other words than those that are matched here, so that the last arm stands for one word.
+
+fn offset_reset(values: &Values) -> OffsetReset {
+    match values.word("auto.offset.reset") {
+        "earliest" => OffsetReset::Earliest,
+        "latest" => OffsetReset::Latest,
+        _ => OffsetReset::None,
+    }
+}
+
+fn isolation_level(values: &Values) -> IsolationLevel {
+    match values.word("isolation.level") {
+        "read_committed" => IsolationLevel::ReadCommitted,
+        _ => IsolationLevel::ReadUncommitted,
+    }
+}
+
+fn idle_strategy(values: &Values) -> IdleStrategy {
+    match values.word("idle.strategy") {
+        "spin" => IdleStrategy::Spin,
+        _ => IdleStrategy::Park,
+    }
+}
+
+fn transport(values: &Values) -> Transport {
+    match values.word("transport") {
+        "uring" => Transport::Uring,
+        "poll" => Transport::Poll,
+        _ => Transport::Auto,
+    }
+}
+
+fn cores(values: &Values) -> CoresSetting {
+    match values.value("cores") {
+        Some(Value::Cores(cores)) => cores.clone(),
+        _ => CoresSetting::Auto,
+    }
 }
 
 #[cfg(test)]
