@@ -57,28 +57,43 @@ fn write_all(
     writeln!(text, "\nMedians of {} rounds in turn, one pass of each discarded:\n", rounds.counted.len())?;
     writeln!(text, "| | {} |", names.join(" | "))?;
     writeln!(text, "|---|{}", "---:|".repeat(names.len()))?;
-    for &(name, value, digits) in ROWS {
-        write!(text, "| {name} |")?;
-        for side in 0..names.len() {
-            let middle = median(rounds.counted.iter().map(|round| value(&round[side])));
-            write!(text, " {middle:.digits$} |")?;
-        }
-        writeln!(text)?;
+    for row in ROWS {
+        write_row(text, row, names.len(), rounds)?;
     }
     for (index, other) in others.iter().enumerate() {
-        let ratio =
-            |round: &Vec<Summary>| round[0].records_per_cpu_s() / round[index + 1].records_per_cpu_s();
-        let ratios: Vec<f64> = rounds.counted.iter().map(ratio).collect();
-        let least = ratios.iter().copied().fold(f64::MAX, f64::min);
-        let most = ratios.iter().copied().fold(0.0, f64::max);
-        writeln!(
-            text,
-            "\n**{first} handles {:.2} times the records per CPU second of {other}** (median of the rounds' ratios; \
-             {least:.2} to {most:.2}).",
-            median(ratios.into_iter())
-        )?;
+        write_ratio(text, first, other, index + 1, rounds)?;
     }
     Ok(())
+}
+
+fn write_row(text: &mut String, row: &Row, columns: usize, rounds: &Rounds) -> std::fmt::Result {
+    let &(name, value, digits) = row;
+    write!(text, "| {name} |")?;
+    for column in 0..columns {
+        let middle = median(rounds.counted.iter().map(|round| value(&round[column])));
+        write!(text, " {middle:.digits$} |")?;
+    }
+    writeln!(text)
+}
+
+/// What the first contender handles against the one in this column, round by round.
+fn write_ratio(
+    text: &mut String,
+    first: &str,
+    other: &str,
+    column: usize,
+    rounds: &Rounds,
+) -> std::fmt::Result {
+    let ratio = |round: &Vec<Summary>| round[0].records_per_cpu_s() / round[column].records_per_cpu_s();
+    let ratios: Vec<f64> = rounds.counted.iter().map(ratio).collect();
+    let least = ratios.iter().copied().fold(f64::MAX, f64::min);
+    let most = ratios.iter().copied().fold(0.0, f64::max);
+    writeln!(
+        text,
+        "\n**{first} handles {:.2} times the records per CPU second of {other}** (median of the rounds' ratios; \
+         {least:.2} to {most:.2}).",
+        median(ratios.into_iter())
+    )
 }
 
 fn write_contender(text: &mut String, contender: &Contender) -> std::fmt::Result {
