@@ -1,7 +1,7 @@
 //! Fetch sessions as brokers grant, refuse and forget them, and brokers that know less.
 
-use millstream::{Partitions, StartPosition};
-use millstream_testbroker::{ApiKey, Config, Versions};
+use millstream::{Engine, Partitions, StartPosition};
+use millstream_testbroker::{ApiKey, Config, TestBroker, Versions};
 use millstream_tests::gate::PATIENCE;
 use millstream_tests::journal::Journal;
 use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
@@ -26,7 +26,7 @@ fn consume_growing(
     }
     let shard = running.handle().stats().unwrap().shards.remove(0);
     running.handle().shutdown(PATIENCE).unwrap();
-    // All of it came over the shard's io_uring.
+    // All of it came over the shard's transport.
     assert!(shard.received_bytes > 0 && shard.io_received_bytes > shard.received_bytes, "{shard:?}");
     assert!(shard.io_sent_bytes > 0 && shard.io_completions >= 2 * shard.fetches - 1, "{shard:?}");
     journal.entries().assert_exactly((0..3).map(|partition| (partition, 0..250)));
@@ -36,17 +36,22 @@ fn consume_growing(
     broker.handle().counters()
 }
 
-#[test]
-fn a_session_whose_fetch_is_parked_is_closed_at_the_end() {
-    let broker = broker_with(Config::default(), 2, 10);
-    let journal = Journal::default();
-    let running = engine(&broker)
+/// All partitions in one session, whose Fetch stays parked for two minutes when there is nothing new.
+fn start_with_long_fetches(broker: &TestBroker, journal: &Journal) -> Engine {
+    engine(broker)
         .property("fetch.max.wait.ms", "120000")
         .assign(TOPIC, Partitions::All, StartPosition::Earliest)
         .build()
         .unwrap()
         .start(journal.factory())
-        .unwrap();
+        .unwrap()
+}
+
+#[test]
+fn a_session_whose_fetch_is_parked_is_closed_at_the_end() {
+    let broker = broker_with(Config::default(), 2, 10);
+    let journal = Journal::default();
+    let running = start_with_long_fetches(&broker, &journal);
     journal.wait_until(|entries| (0..2).all(|partition| entries.count(partition) == 10));
     let handle = broker.handle();
     assert!(handle.wait_until(PATIENCE, |cluster| cluster.counters().parked_fetches > 0));
@@ -91,13 +96,7 @@ fn a_broker_of_kafka_2_8_is_fetched_from_by_topic_name() {
 fn a_resumed_partition_does_not_wait_for_the_fetch_that_is_parked() {
     let broker = broker_with(Config::default(), 2, 10);
     let journal = Journal::default();
-    let running = engine(&broker)
-        .property("fetch.max.wait.ms", "120000")
-        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
-        .build()
-        .unwrap()
-        .start(journal.factory())
-        .unwrap();
+    let running = start_with_long_fetches(&broker, &journal);
     journal.wait_until(|entries| entries.total() == 20);
     let wait_parked = |fetches| {
         assert!(broker.handle().wait_until(PATIENCE, |cluster| cluster.counters().parked_fetches >= fetches));
