@@ -29,8 +29,9 @@ use index::PartitionIndex;
 pub use index::TopicIndex;
 use order::Order;
 
-/// The most partitions of one session; slots are smaller than this.
-pub const MAX_SESSION_SLOTS: usize = 1 << 16;
+/// The most partitions of one session; slots are smaller than this. As many as the engine has lanes at most: it gives
+/// slots out by process, not by session.
+pub const MAX_SESSION_SLOTS: usize = 1 << 17;
 
 const FULL: i32 = 0;
 const CLOSE: i32 = -1;
