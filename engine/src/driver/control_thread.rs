@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::channels::ControlEnd;
 use super::cpu_time::thread_cpu_ns;
 use super::resolver::{Resolution, Resolver};
+use super::stop_order::StopOrder;
 use crate::control::{Control, Outcome, Output, Request, Snapshot};
 use crate::error::Error;
 use crate::net::{Completion, IoOp, Transport, Wait};
@@ -28,6 +29,7 @@ pub(crate) struct ControlLoop<T> {
     pub(crate) transport: T,
     pub(crate) shards: Vec<ControlEnd>,
     pub(crate) requests: Receiver<Request>,
+    pub(crate) stop: Arc<StopOrder>,
     pub(crate) resolver: Resolver,
     pub(crate) max_poll_interval: Duration,
     /// CPU time of this thread as of the newest request.
@@ -65,6 +67,9 @@ impl<T: Transport> ControlLoop<T> {
                 self.control.on_completion(completion, now);
             }
             self.hear_shards(now);
+            if let Some(deadline) = self.stop.take() {
+                self.control.on_request(Request::Shutdown { deadline }, now);
+            }
             while let Ok(request) = self.requests.try_recv() {
                 self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);
                 self.control.on_request(request, now);

@@ -14,6 +14,7 @@ mod sleep;
 mod sleep_model;
 mod socket;
 mod start;
+mod stop_order;
 mod threads;
 mod transport;
 #[cfg(test)]
@@ -21,6 +22,7 @@ mod transport_tests;
 mod waker;
 
 pub(crate) use start::{StartSetup, start};
+pub(crate) use stop_order::StopOrder;
 pub(crate) use waker::Waker;
 
 /// The atomics of `sleep`; its model replaces them.

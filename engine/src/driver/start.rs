@@ -12,6 +12,7 @@ use super::resolver::Resolver;
 use super::ring::RingTransport;
 use super::shard_thread::{ShardLoop, Started};
 use super::socket::SocketSettings;
+use super::stop_order::StopOrder;
 use super::threads::Thread;
 use super::transport::HostTransport;
 use super::waker::Waker;
@@ -36,6 +37,7 @@ pub(crate) struct StartSetup {
     pub(crate) stop_at_end: bool,
     pub(crate) factory: HandlerFactory,
     pub(crate) requests: Receiver<Request>,
+    pub(crate) stop: Arc<StopOrder>,
     /// Called on the control thread with how the engine ended and what it measured, as its last act.
     pub(crate) on_ended: Box<dyn FnOnce(Outcome, Snapshot) + Send>,
     /// CPU time of the control thread, nanoseconds; kept up by it.
@@ -119,7 +121,7 @@ fn start_control<T: HostTransport>(
         stop_at_end: setup.stop_at_end,
         seed: setup.seed,
     };
-    let requests = setup.requests;
+    let (requests, stop) = (setup.requests, setup.stop);
     let cpu_ns = setup.control_cpu_ns;
     let run = move || {
         let made = T::open(socket_settings(&config)).and_then(|transport| {
@@ -140,7 +142,8 @@ fn start_control<T: HostTransport>(
         let control = Control::new(control_setup, Instant::now());
         let max_poll_interval = config.max_poll_interval;
         let (outcome, mut last) =
-            ControlLoop { control, transport, shards, requests, resolver, max_poll_interval, cpu_ns }.run();
+            ControlLoop { control, transport, shards, requests, stop, resolver, max_poll_interval, cpu_ns }
+                .run();
         // A shard that user code holds beyond the deadline is not waited for: the outcome names it.
         if outcome.report.abandoned.is_empty() {
             for (index, thread) in threads.into_iter().enumerate() {

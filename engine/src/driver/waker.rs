@@ -23,7 +23,7 @@ struct Shared {
 
 impl Waker {
     /// A waker of a thread that runs.
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         // Blocking, so that a read in an io_uring waits; a write blocks only at 2^64 - 1 unread rings.
         let bell = File::from(eventfd(0, EventfdFlags::CLOEXEC)?);
         Ok(Self { shared: Arc::new(Shared { sleep: Sleep::new(), bell }) })

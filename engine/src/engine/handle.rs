@@ -4,7 +4,6 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -12,8 +11,9 @@ use std::time::{Duration, Instant};
 use super::REQUESTS_MAX;
 use super::ended::Ended;
 use super::reply::Reply;
+use super::vitals::Vitals;
 use crate::control::{Request, Snapshot, TopicPartition};
-use crate::driver::Waker;
+use crate::driver::{StopOrder, Waker};
 use crate::error::Error;
 use crate::net::TransportKind;
 use crate::on_shard;
@@ -58,25 +58,21 @@ use crate::stats::EngineStats;
 #[derive(Clone)]
 pub struct Handle {
     requests: SyncSender<Request>,
+    stop: Arc<StopOrder>,
     control: Waker,
     ended: Arc<Ended>,
-    cores: Arc<[usize]>,
-    transport: TransportKind,
-    control_cpu_ns: Arc<AtomicU64>,
-    started_at: Instant,
+    vitals: Vitals,
 }
 
 impl Handle {
     pub(super) fn new(
         requests: SyncSender<Request>,
+        stop: Arc<StopOrder>,
         control: Waker,
         ended: Arc<Ended>,
-        cores: Arc<[usize]>,
-        transport: TransportKind,
-        control_cpu_ns: Arc<AtomicU64>,
-        started_at: Instant,
+        vitals: Vitals,
     ) -> Self {
-        Self { requests, control, ended, cores, transport, control_cpu_ns, started_at }
+        Self { requests, stop, control, ended, vitals }
     }
 
     /// What every shard has done and measured so far, and where every partition stands. When the engine has ended:
@@ -96,7 +92,7 @@ impl Handle {
 
     /// How the engine's sockets are driven: what `transport=auto` has come to on this host.
     pub fn transport(&self) -> TransportKind {
-        self.transport
+        self.vitals.transport
     }
 
     /// As [`Handle::stats`], without waiting.
@@ -108,13 +104,8 @@ impl Handle {
         if let Err(error) = self.send(Request::Stats(promise)) {
             return Reply::known(Err(error));
         }
-        let (cores, control_cpu_ns) = (Arc::clone(&self.cores), Arc::clone(&self.control_cpu_ns));
-        let (transport, started_at) = (self.transport, self.started_at);
-        let finish = move |snapshot: &Snapshot| {
-            let control_cpu_ns = control_cpu_ns.load(Ordering::Relaxed);
-            EngineStats::new(snapshot, &cores, transport, started_at.elapsed(), control_cpu_ns)
-        };
-        Reply::measured(answer, Box::new(finish))
+        let vitals = self.vitals.clone();
+        Reply::measured(answer, Box::new(move |snapshot: &Snapshot| vitals.stats(snapshot)))
     }
 
     /// Stops delivering from partitions; what is fetched of them is kept. Once this returns, no record of them is
@@ -198,8 +189,8 @@ impl Handle {
 
     /// As [`Handle::shutdown`], without waiting: the stop is under way whether or not the future is awaited.
     pub fn begin_shutdown(&self, grace: Duration) -> Finished {
-        // Refused only when the engine is gone already, or drowned in requests; then dropping it ends it.
-        let _ = self.send(Request::Shutdown { deadline: Instant::now() + grace });
+        self.stop.give(Instant::now() + grace);
+        self.control.wake();
         self.finished()
     }
 
@@ -245,7 +236,7 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle")
-            .field("cores", &self.cores)
+            .field("cores", &self.vitals.cores)
             .field("ended", &self.ended)
             .finish_non_exhaustive()
     }
@@ -284,4 +275,23 @@ fn off_shard(call: &'static str) -> Result<(), Error> {
 
 fn named(partitions: &[(&str, i32)]) -> Vec<TopicPartition> {
     partitions.iter().map(|(topic, partition)| TopicPartition::new(*topic, *partition)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use super::*;
+
+    #[test]
+    fn a_stop_gets_through_although_the_queue_of_requests_is_full() {
+        let (requests, _received) = sync_channel(1);
+        let (stop, control) = (Arc::new(StopOrder::new()), Waker::new().unwrap());
+        let vitals = Vitals::new(&[], TransportKind::Poll);
+        let handle = Handle::new(requests, Arc::clone(&stop), control, Arc::default(), vitals);
+        let _waits = handle.begin_stats();
+        assert!(matches!(handle.begin_commit().wait(), Err(Error::Busy(_))));
+        drop(handle.begin_shutdown(Duration::from_secs(20)));
+        assert!(stop.take().is_some());
+    }
 }

@@ -6,11 +6,11 @@ mod handle;
 mod reply;
 mod signals;
 mod transport;
+mod vitals;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use millstream_tuning::{CorePlan, Host, Needs, plan_cores};
 
@@ -20,13 +20,13 @@ pub use reply::Reply;
 
 use crate::config::{Config, CoresSetting};
 use crate::control::{Snapshot, Subscription};
-use crate::driver::{StartSetup, start};
+use crate::driver::{StartSetup, StopOrder, start};
 use crate::error::{BoxError, Error};
 use crate::handler::{Handler, Lane, erase_factory};
 use crate::report::Report;
-use crate::stats::EngineStats;
 use ended::Ended;
 use transport::Chosen;
+use vitals::Vitals;
 
 /// Requests of user code that wait for the control thread; more are refused.
 const REQUESTS_MAX: usize = 1024;
@@ -87,17 +87,12 @@ impl Prepared {
         }
         tracing::info!(%transport, cores = ?self.plan.shards, control = ?self.plan.control, "{}", self.plan.why);
         let (requests, received) = sync_channel(REQUESTS_MAX);
-        let started_at = Instant::now();
-        let cores: Arc<[usize]> = Arc::from(&self.plan.shards[..]);
-        let control_cpu_ns = Arc::new(AtomicU64::new(0));
+        let stop = Arc::new(StopOrder::new());
+        let vitals = Vitals::new(&self.plan.shards, transport);
         let ended = Arc::new(Ended::default());
         let on_ended = {
-            let (ended, cores, control_cpu_ns) = (ended.clone(), cores.clone(), control_cpu_ns.clone());
-            Box::new(move |outcome, last: Snapshot| {
-                let control_cpu_ns = control_cpu_ns.load(Ordering::Relaxed);
-                let uptime = started_at.elapsed();
-                ended.set(outcome, EngineStats::new(&last, &cores, transport, uptime, control_cpu_ns));
-            })
+            let (ended, vitals) = (ended.clone(), vitals.clone());
+            Box::new(move |outcome, last: Snapshot| ended.set(outcome, vitals.stats(&last)))
         };
         let control = start(StartSetup {
             config: self.config,
@@ -108,11 +103,12 @@ impl Prepared {
             stop_at_end: self.stop_at_end,
             factory: erase_factory(factory),
             requests: received,
+            stop: Arc::clone(&stop),
             on_ended,
-            control_cpu_ns: Arc::clone(&control_cpu_ns),
+            control_cpu_ns: Arc::clone(&vitals.control_cpu_ns),
             seed: fastrand::u64(..),
         })?;
-        let handle = Handle::new(requests, control, ended, cores, transport, control_cpu_ns, started_at);
+        let handle = Handle::new(requests, stop, control, ended, vitals);
         Ok(Engine { handle })
     }
 }
