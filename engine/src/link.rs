@@ -5,7 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::error::LaneError;
+use crate::error::{LaneError, LaneErrorCause};
+use crate::position::StartPosition;
 use crate::stats::ShardStats;
 
 /// A lane's identity: a dense slot, and how often that slot was opened. Words about an earlier opening are stale and
@@ -73,8 +74,10 @@ pub(crate) struct OpenLane {
     pub(crate) partition: i32,
     /// Who leads it; `None` while there is no leader (the lane waits for [`Command::Leader`]).
     pub(crate) leader: Option<Leader>,
-    /// First offset to fetch.
+    /// First offset to fetch; -1 when none could be found.
     pub(crate) start_offset: i64,
+    /// Why there is none. The lane fails of it unless its factory names a position.
+    pub(crate) no_position: Option<LaneErrorCause>,
     /// Leader epoch of the record before `start_offset`, -1 when unknown (KIP-320).
     pub(crate) start_epoch: i32,
     /// Opened paused.
@@ -152,6 +155,15 @@ pub(crate) enum Event {
         lane: LaneId,
         /// What was seen, for the log.
         reason: &'static str,
+    },
+    /// The lane's factory has named where to start: look for it, answer by [`Command::Seek`], or fail the lane.
+    StartWanted {
+        /// The lane.
+        lane: LaneId,
+        /// Where.
+        position: StartPosition,
+        /// The newest [`Command::Seek`] that the shard had carried out then: a newer one has the last word.
+        seek: u32,
     },
     /// The asked offset is not in the log: the control plane decides by the reset policy and answers by
     /// [`Command::Seek`], or fails the lane.

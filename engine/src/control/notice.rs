@@ -13,7 +13,7 @@ pub(crate) enum Notice {
         at: TopicPartition,
         /// The shard's index.
         shard: usize,
-        /// The first offset to be delivered.
+        /// The first offset to be delivered, -1 where its factory has to name it.
         offset: i64,
     },
     /// The group has given partitions to this member.
@@ -135,6 +135,9 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Opened { at, shard, offset: -1 } => {
+                write!(f, "{at} opened on shard {shard}: its factory has to say where to start")
+            }
             Self::Opened { at, shard, offset } => {
                 write!(f, "{at} opened on shard {shard} at offset {offset}")
             }

@@ -47,7 +47,14 @@ impl Control {
             match finding {
                 Finding::MetadataWanted => self.metadata.want(now),
                 Finding::CoordinatorWanted => self.forget_coordinator(now),
-                Finding::Failed { lane, offset, cause } => self.position_failed(lane, offset, cause, now),
+                // The shard's factory may name a position yet.
+                Finding::Failed { lane, purpose: Purpose::Open, cause, .. } => {
+                    let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) else { continue };
+                    let error = LaneError::new(Arc::clone(&at.topic), at.partition, -1, cause.clone());
+                    self.sought_in_vain(lane, &Error::Lane(error));
+                    self.open(lane, -1, -1, Some(cause));
+                }
+                Finding::Failed { lane, offset, cause, .. } => self.position_failed(lane, offset, cause, now),
                 Finding::Found { lane, purpose, offset, leader_epoch, truncated_from } => {
                     let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) else { continue };
                     let from = match purpose {
@@ -58,7 +65,7 @@ impl Control {
                         self.notify(Notice::PositionReset { at: at.clone(), from, to: offset, truncated });
                     }
                     match purpose {
-                        Purpose::Open => self.open(lane, offset, leader_epoch),
+                        Purpose::Open => self.open(lane, offset, leader_epoch, None),
                         Purpose::Seek | Purpose::Reset { .. } => self.seek(lane, offset, leader_epoch),
                     }
                 }
@@ -159,7 +166,7 @@ impl Control {
         }
     }
 
-    fn open(&mut self, lane: LaneId, offset: i64, leader_epoch: i32) {
+    fn open(&mut self, lane: LaneId, offset: i64, leader_epoch: i32, no_position: Option<LaneErrorCause>) {
         let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Positioning) else {
             return;
         };
@@ -171,6 +178,7 @@ impl Control {
             partition: known.at.partition,
             leader: known.leader,
             start_offset: offset,
+            no_position,
             start_epoch: leader_epoch,
             paused: known.paused,
         });

@@ -7,8 +7,10 @@ use super::lanes::{Lane, Phase};
 use super::notice::Notice;
 use super::positions::Purpose;
 use super::shutdown::Stopping;
+use super::topic_partition::TopicPartition;
 use crate::error::Error;
 use crate::link::{CloseReason, Event, LaneId, Mark};
+use crate::position::StartPosition;
 
 impl Control {
     /// Takes an event of a shard. Words about a lane that is gone are dropped.
@@ -19,6 +21,7 @@ impl Control {
             Event::TopicUnknown { lane } => {
                 self.on_leader_wanted(lane, "the topic is unknown to its leader", now)
             }
+            Event::StartWanted { lane, position, seek } => self.on_start_wanted(lane, position, seek, now),
             Event::OutOfRange { lane, offset, seek } => self.on_out_of_range(lane, offset, seek, now),
             Event::Failed { lane, error } => {
                 // A lane that is being closed may fail over its last batch, and that is an end with an error, too.
@@ -124,13 +127,25 @@ impl Control {
         self.metadata.want(now);
     }
 
+    /// Looks for where the lane's factory wants to start, as for a seek.
+    fn on_start_wanted(&mut self, lane: LaneId, position: StartPosition, seek: u32, now: Instant) {
+        let Some(at) = self.unsought(lane, seek) else { return };
+        tracing::debug!("{at}: its factory starts it at {position}");
+        let finding = self.positions.start(lane, &at, position, Purpose::Seek, now);
+        self.apply_findings(finding.into_iter().collect(), now);
+    }
+
     fn on_out_of_range(&mut self, lane: LaneId, offset: i64, seek: u32, now: Instant) {
-        // A seek that is on its way, or whose offset is being looked for, has the last word.
-        let is_sought = self.positions.is_sought(lane);
-        let stands = |known: &&Lane| known.phase == Phase::Open && known.seek == seek && !is_sought;
-        let Some(known) = self.lanes.get(lane).filter(stands) else { return };
-        let at = known.at.clone();
+        let Some(at) = self.unsought(lane, seek) else { return };
         let finding = self.positions.start_reset(lane, &at, Purpose::Reset { from: offset }, now);
         self.apply_findings(finding.into_iter().collect(), now);
+    }
+
+    /// The partition of an open lane whose shard knows of the newest seek: one that is on its way, or whose offset is
+    /// being looked for, has the last word.
+    fn unsought(&self, lane: LaneId, seek: u32) -> Option<TopicPartition> {
+        let is_sought = self.positions.is_sought(lane);
+        let stands = |known: &&Lane| known.phase == Phase::Open && known.seek == seek && !is_sought;
+        self.lanes.get(lane).filter(stands).map(|known| known.at.clone())
     }
 }

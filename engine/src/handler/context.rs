@@ -1,19 +1,28 @@
 //! What a handler and its factory are told, and what a handler can say back.
 
+use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::link::{LaneId, Topic};
+use crate::position::StartPosition;
 
 /// The partition that a handler is made for, as its factory sees it.
 #[derive(Clone, Debug)]
 pub struct Lane {
-    pub(crate) topic: Arc<Topic>,
-    pub(crate) partition: i32,
-    pub(crate) shard: usize,
-    pub(crate) start_offset: i64,
+    topic: Arc<Topic>,
+    partition: i32,
+    shard: usize,
+    start_offset: i64,
+    /// Where the factory wants to start; shared by clones.
+    chosen_start: Rc<Cell<Option<StartPosition>>>,
 }
 
 impl Lane {
+    pub(crate) fn new(topic: Arc<Topic>, partition: i32, shard: usize, start_offset: i64) -> Self {
+        Self { topic, partition, shard, start_offset, chosen_start: Rc::default() }
+    }
+
     /// The topic's name.
     pub fn topic(&self) -> &str {
         &self.topic.name
@@ -29,9 +38,57 @@ impl Lane {
         self.shard
     }
 
-    /// The offset that the first batch starts at or after.
+    /// The offset that the first batch starts at or after, unless the factory says otherwise by
+    /// [`start_at`](Self::start_at). -1 when there is none: nothing is committed and `auto.offset.reset` is `none`, for
+    /// instance. Then the partition fails unless the factory names a position.
     pub fn start_offset(&self) -> i64 {
         self.start_offset
+    }
+
+    /// Starts elsewhere: say it before the factory is done, and nothing is fetched before that position is found. Other
+    /// partitions go on meanwhile. The last call counts.
+    ///
+    /// In a group it wins over the committed offset, and what is handled is committed from there on, whether that is
+    /// higher or lower. A [`Handle::seek`](crate::Handle::seek) that comes after this call wins over it.
+    ///
+    /// State that is kept together with the offset it belongs to starts where it ends:
+    ///
+    /// ```no_run
+    /// # use millstream::{Batch, Context, Engine, Handler, Outcome};
+    /// use millstream::StartPosition;
+    /// # struct Totals { next_offset: Option<i64> }
+    /// # impl Totals {
+    /// #     fn load(_: &str, _: i32) -> std::io::Result<Self> { Ok(Self { next_offset: None }) }
+    /// # }
+    /// # impl Handler for Totals {
+    /// #     type Error = std::io::Error;
+    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    /// #         Ok(Outcome::Done)
+    /// #     }
+    /// # }
+    ///
+    /// let engine = Engine::builder()
+    ///     .property("bootstrap.servers", "localhost:9092")
+    ///     .group("totals")
+    ///     .topics(["orders"])
+    ///     .build()?
+    ///     .start(|lane| {
+    ///         let totals = Totals::load(lane.topic(), lane.partition())?;
+    ///         lane.start_at(match totals.next_offset {
+    ///             Some(offset) => StartPosition::Offset(offset),
+    ///             None => StartPosition::Earliest,
+    ///         });
+    ///         Ok::<_, std::io::Error>(totals)
+    ///     })?;
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    pub fn start_at(&self, position: StartPosition) {
+        self.chosen_start.set(Some(position));
+    }
+
+    /// What was said by [`Lane::start_at`].
+    pub(crate) fn chosen_start(&self) -> Option<StartPosition> {
+        self.chosen_start.get()
     }
 }
 

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::broker::Broker;
-use super::lane::Lane;
+use super::lane::{Lane, LaneState};
 use crate::handler;
 use crate::link::{BrokerEndpoint, CloseReason, Command, Event, LaneId, Leader, OpenLane};
+use crate::position::StartPosition;
 use crate::stats::ShardStats;
 
 /// How long the brokers may take to answer that a fetch session is closed, when a shard ends.
@@ -36,7 +37,9 @@ impl Shard {
             }),
             Command::Seek { lane, seek, offset, leader_epoch } => self.with_lane(lane, |shard, lane| {
                 if lane.handler.is_some() {
-                    lane.seek(seek, offset, leader_epoch);
+                    lane.seek = seek;
+                    lane.place_at(offset, leader_epoch);
+                    lane.state = LaneState::Open;
                     shard.touch(lane);
                 }
             }),
@@ -56,12 +59,7 @@ impl Shard {
 
     fn open(&mut self, open: OpenLane) {
         let slot = open.lane.slot;
-        let told = handler::Lane {
-            topic: open.topic.clone(),
-            partition: open.partition,
-            shard: self.index,
-            start_offset: open.start_offset,
-        };
+        let told = handler::Lane::new(open.topic.clone(), open.partition, self.index, open.start_offset);
         let leader = open.leader;
         self.lanes.open(Lane::new(open));
         let Some(mut lane) = self.lanes.take(slot) else { return };
@@ -69,10 +67,30 @@ impl Shard {
             Ok(handler) => {
                 lane.handler = Some(handler);
                 self.set_leader(&mut lane, leader);
+                self.begin(&mut lane, told.chosen_start());
             }
             Err(cause) => self.fail(&mut lane, cause),
         }
         self.lanes.put_back(lane);
+    }
+
+    /// The factory is done: the lane goes on from where it has said, as soon as that is known.
+    fn begin(&mut self, lane: &mut Lane, chosen: Option<StartPosition>) {
+        match chosen {
+            Some(StartPosition::Offset(offset)) => lane.place_at(offset.max(0), -1),
+            Some(position) => {
+                let (lane, seek) = (lane.id, lane.seek);
+                self.events.push_back(Event::StartWanted { lane, position, seek });
+                return;
+            }
+            None => {
+                if let Some(cause) = lane.no_position.take() {
+                    return self.fail(lane, cause);
+                }
+            }
+        }
+        lane.state = LaneState::Open;
+        self.touch(lane);
     }
 
     fn set_leader(&mut self, lane: &mut Lane, leader: Option<Leader>) {

@@ -42,6 +42,8 @@ impl PendingBatch {
 /// What keeps a lane from being fetched or dispatched, apart from having nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneState {
+    /// Its factory has not finished, or waits for the answer to where it wants to start.
+    Starting,
     /// Fetches and dispatches.
     Open,
     /// Its offset is not in the log: waits for a seek.
@@ -96,6 +98,8 @@ pub(crate) struct Lane {
     /// Listed among the shard's lanes with untold progress.
     pub(crate) is_unmarked: bool,
 
+    /// Why there is no offset to start from, where there is none.
+    pub(crate) no_position: Option<LaneErrorCause>,
     /// The position at the opening or after the last seek.
     pub(crate) started_at: i64,
     /// Next offset to deliver.
@@ -121,7 +125,7 @@ impl Lane {
             id: open.lane,
             topic: open.topic,
             partition: open.partition,
-            state: LaneState::Open,
+            state: LaneState::Starting,
             paused: open.paused,
             leader: open.leader,
             leader_wanted: open.leader.is_none(),
@@ -142,6 +146,7 @@ impl Lane {
             is_touched: false,
             is_listed: false,
             is_unmarked: false,
+            no_position: open.no_position,
             started_at: open.start_offset,
             position: open.start_offset,
             watermark: open.start_offset,
@@ -193,11 +198,10 @@ impl Lane {
         self.fetch_epoch = leader_epoch;
     }
 
-    /// Goes on at another offset by order of the control plane.
-    pub(crate) fn seek(&mut self, seek: u32, offset: i64, leader_epoch: i32) {
+    /// Goes on at another offset, as if it had been opened there.
+    pub(crate) fn place_at(&mut self, offset: i64, leader_epoch: i32) {
         self.restart_at(offset, leader_epoch);
-        self.state = LaneState::Open;
-        self.seek = seek;
+        self.no_position = None;
         self.started_at = offset;
         self.position = offset;
         self.watermark = offset;

@@ -183,12 +183,19 @@ impl HandlerTestBuilder {
             leader: None,
             start_offset: self.start_offset,
             start_epoch: -1,
+            no_position: None,
             paused: false,
         };
         shard.on_command(Command::Open(open), clock.now());
         while let Some(event) = shard.poll_event() {
-            if let Event::Failed { error, .. } = event {
-                return Err(error);
+            match event {
+                Event::Failed { error, .. } => return Err(error),
+                // Nothing is in the log yet: all positions in it are one.
+                Event::StartWanted { lane, .. } => {
+                    let (offset, leader_epoch) = (self.start_offset, -1);
+                    shard.on_command(Command::Seek { lane, seek: 0, offset, leader_epoch }, clock.now());
+                }
+                _ => {}
             }
         }
         let handler = kept.take().expect("a lane that did not fail has its handler");

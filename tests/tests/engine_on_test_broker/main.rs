@@ -7,6 +7,7 @@ mod group;
 mod handle;
 mod memory;
 mod sessions;
+mod starting;
 mod steering;
 mod stopping;
 

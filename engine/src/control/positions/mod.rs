@@ -82,6 +82,8 @@ pub(super) enum Finding {
     Failed {
         /// The lane.
         lane: LaneId,
+        /// What it was looked for.
+        purpose: Purpose,
         /// The offset that was tried, -1 for none.
         offset: i64,
         /// Why.

@@ -211,5 +211,5 @@ pub(super) fn failed(lane: LaneId, purpose: Purpose, cause: LaneErrorCause) -> F
         Purpose::Reset { from } => from,
         Purpose::Open | Purpose::Seek => -1,
     };
-    Finding::Failed { lane, offset, cause }
+    Finding::Failed { lane, purpose, offset, cause }
 }

@@ -8,7 +8,7 @@ use super::assign::{assign, started};
 use super::world::World;
 use crate::control::{Request, TopicPartition};
 use crate::error::Error;
-use crate::link::{Command, Event};
+use crate::link::{Command, Event, LaneId};
 use crate::position::StartPosition;
 use crate::reply::{Answer, reply};
 
@@ -156,6 +156,16 @@ fn a_pause_that_no_shard_comes_to_before_the_end_hears_that_the_engine_has_stopp
 
 #[test]
 fn an_offset_that_was_out_of_range_before_a_seek_does_not_undo_the_seek() {
+    a_seek_stands(|lane| Event::OutOfRange { lane, offset: 5, seek: 0 });
+}
+
+#[test]
+fn where_a_factory_wanted_to_start_before_a_seek_does_not_undo_the_seek() {
+    a_seek_stands(|lane| Event::StartWanted { lane, position: StartPosition::Latest, seek: 0 });
+}
+
+#[track_caller]
+fn a_seek_stands(told: impl Fn(LaneId) -> Event) {
     for to in [StartPosition::Offset(7), StartPosition::Earliest] {
         let mut world = started(1, 1, &[("auto.offset.reset", "latest")]);
         (0..20).for_each(|_| world.produce("t", 0));
@@ -164,7 +174,7 @@ fn an_offset_that_was_out_of_range_before_a_seek_does_not_undo_the_seek() {
         let (promise, answer) = reply();
         world.request(0, Request::Seek { at, to, reply: promise });
         // Told by the shard before it has heard of the seek.
-        world.event(0, 0, Event::OutOfRange { lane, offset: 5, seek: 0 });
+        world.event(0, 0, told(lane));
         world.run(SECOND);
         assert!(answered(answer).unwrap().is_ok());
         let seeks = world.members[0].commands.iter().filter_map(|(_, command)| match command {

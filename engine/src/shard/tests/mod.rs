@@ -3,4 +3,5 @@
 mod dispatching;
 mod fetching;
 mod memory;
+mod opening;
 pub(crate) mod rig;

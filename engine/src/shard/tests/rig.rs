@@ -19,6 +19,7 @@ use crate::config::ConfigSources;
 use crate::handler::{Batch, Context, Handler, Outcome, OwnedRecord, erase_made};
 use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, Mark, OpenLane, Topic};
 use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
+use crate::position::StartPosition;
 use crate::pulse::Pulse;
 use crate::shard::{Clock, Shard, ShardSettings, ShardSetup};
 
@@ -54,6 +55,8 @@ pub(crate) struct User {
     pub(crate) fails_after_done: Option<i64>,
     /// Look at no record.
     pub(crate) skips: bool,
+    /// Where factories want to start, by partition.
+    pub(crate) starts: BTreeMap<i32, StartPosition>,
 }
 
 struct Wire {
@@ -156,6 +159,9 @@ impl Rig {
             settings,
             factory: Box::new(move |lane| {
                 let noting = Noting { partition: lane.partition(), user: Arc::clone(&noted) };
+                if let Some(&position) = noted.lock().unwrap().starts.get(&lane.partition()) {
+                    lane.start_at(position);
+                }
                 erase_made(|| Ok::<_, String>(noting))
             }),
             pulse: Arc::new(Pulse::new(now)),
@@ -175,19 +181,24 @@ impl Rig {
 
     /// Opens a lane at offset 0 under this leader.
     pub(crate) fn open(&mut self, partition: i32, leader: i32) {
+        self.open_with(partition, leader, |_| {});
+    }
+
+    /// Opens a lane that differs from this.
+    pub(crate) fn open_with(&mut self, partition: i32, leader: i32, change: impl FnOnce(&mut OpenLane)) {
         let topic = Arc::new(Topic { name: Arc::from(TOPIC), id: [0; 16] });
-        self.shard.on_command(
-            Command::Open(OpenLane {
-                lane: lane(partition),
-                topic,
-                partition,
-                leader: Some(Leader { broker: leader, epoch: 0 }),
-                start_offset: 0,
-                start_epoch: -1,
-                paused: false,
-            }),
-            self.now,
-        );
+        let mut open = OpenLane {
+            lane: lane(partition),
+            topic,
+            partition,
+            leader: Some(Leader { broker: leader, epoch: 0 }),
+            start_offset: 0,
+            start_epoch: -1,
+            no_position: None,
+            paused: false,
+        };
+        change(&mut open);
+        self.shard.on_command(Command::Open(open), self.now);
     }
 
     /// Gives a command, and lets the shard do what follows from it.
