@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use millstream_protocol::fetch::session::MAX_SESSION_SLOTS;
+
 use super::progress::Progress;
 use super::topic_partition::TopicPartition;
 use crate::link::{CloseReason, LaneId, Leader, Topic};
 
-/// Lanes in one process; beyond it a subscription is a mistake, and the tables would outgrow what they serve.
-pub(super) const MAX_LANES: usize = 1 << 17;
+/// Lanes in one process, as many as fetch sessions have slots for; beyond it a subscription is a mistake.
+pub(super) const MAX_LANES: usize = MAX_SESSION_SLOTS;
 
 /// All lanes of the process. A slot is used again only after its lane has been released, and counts its openings.
 #[derive(Debug)]

@@ -269,10 +269,6 @@ impl Shard {
                 let (lane, offset, seek) = (lane.id, lane.fetch_offset, lane.seek);
                 self.events.push_back(Event::OutOfRange { lane, offset, seek });
             }
-            ErrorCode::TOPIC_AUTHORIZATION_FAILED => {
-                let what = format!("{error}: give this client READ on the topic");
-                self.fail(lane, LaneErrorCause::Broker(what));
-            }
             error if error.needs_metadata_refresh() => {
                 tracing::debug!(topic = %lane.topic.name, partition = lane.partition, %error, "leader wanted");
                 lane.leader_wanted = true;
