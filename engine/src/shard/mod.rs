@@ -29,6 +29,7 @@ use std::time::{Duration, Instant};
 use millstream_protocol::record::AbortedFilter;
 
 pub(crate) use clock::{Clock, HostClock};
+pub(crate) use offer::open_batch;
 pub(crate) use settings::ShardSettings;
 
 use crate::handler::{LaneFactory, Segment};

@@ -1,13 +1,19 @@
-//! A Fetch response that is given to a lane by hand, without a broker: how [`crate::testing`] feeds a handler.
+//! Bytes that are given by hand, without a broker: how [`crate::testing`] feeds a handler, and how it opens a batch.
 
+use std::ops::Range;
 use std::time::Instant;
 
 use millstream_protocol::fetch::response::FetchResponse;
 
 use super::Shard;
-use super::lane::LaneState;
+use super::decode::BatchDecoder;
+use super::lane::{LaneState, PendingBatch};
+use crate::handler::OpenBatch;
 use crate::link::LaneId;
-use crate::memory::Admission;
+use crate::memory::{Admission, FramePool, MemoryLimits};
+
+/// What one batch that is opened by hand may decompress to, bytes.
+const OPENED_MAX_BYTES: usize = 64 << 20;
 
 impl Shard {
     /// Takes a response, without its length prefix, as if the connection that carries the lane had received it. From
@@ -42,4 +48,33 @@ impl Shard {
         self.lanes.put_back(open);
         Ok(())
     }
+}
+
+/// Opens one record batch in memory of its own, as a dispatch does.
+///
+/// # Errors
+/// When it is malformed, or too large.
+pub(crate) fn open_batch(batch: &[u8], offsets: Range<i64>, now: Instant) -> Result<OpenBatch, String> {
+    let limits = MemoryLimits {
+        share_bytes: 2 * OPENED_MAX_BYTES + batch.len(),
+        decode_reserve_bytes: OPENED_MAX_BYTES,
+        response_max_bytes: batch.len().max(1),
+        huge_pages: false,
+    };
+    let pool = FramePool::new(limits, Box::new(|| {}));
+    let Admission::Frame(mut frame) = pool.admit(&mut None, batch.len()) else {
+        return Err(format!("{} bytes are too many", batch.len()));
+    };
+    frame.fill(0, batch);
+    frame.set_len(batch.len());
+    let pending = PendingBatch {
+        frame,
+        range: 0..batch.len(),
+        base_offset: offsets.start,
+        next_offset: offsets.end,
+        leader_epoch: -1,
+        deliver: true,
+        arrived: now,
+    };
+    BatchDecoder::new(true, OPENED_MAX_BYTES).open(&pending, &pool).map_err(|failure| format!("{failure:?}"))
 }

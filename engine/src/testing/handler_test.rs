@@ -260,9 +260,9 @@ impl<H: Handler + 'static> HandlerTest<H> {
         let from = self.log.len();
         let now_ms = self.clock.wall_ms(self.clock.now());
         for batch in batches {
-            let (bytes, end_offset) = batch.into().encode(self.end_offset, now_ms);
+            let (bytes, offsets) = batch.into().encode(self.end_offset, now_ms);
             self.log.extend(bytes);
-            self.end_offset = end_offset;
+            self.end_offset = offsets.end;
         }
         self.run(from)
     }

@@ -29,10 +29,14 @@
 //! assert_eq!(run.commit_offset(), 3, "what was done before it is committed");
 //! ```
 //!
+//! [`MockContext`] and [`TestBatch::lend`] are for functions that take a [`Context`](crate::Context), a
+//! [`Batch`](crate::Batch) or a [`Record`](crate::Record) and are not handlers.
+//!
 //! [`Deliveries`] collects records from handlers on any thread, and says which were lost, repeated, late, different or
 //! unexpected.
 
 mod clock;
+mod context;
 mod deliveries;
 mod expected;
 mod findings;
@@ -43,6 +47,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+pub use context::MockContext;
 pub use deliveries::{Delivered, Deliveries, Recording};
 pub use expected::Expected;
 pub use findings::{Findings, Stretch};

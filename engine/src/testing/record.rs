@@ -1,10 +1,19 @@
 //! Records and record batches built in a line, encoded as a producer would.
 
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
 use bytes::{BufMut, BytesMut};
 use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
 use kafka_protocol::messages::{FetchResponse, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
+
+use super::clock::WALL_START_MS;
+use crate::handler::{Batch, Segment};
+use crate::link::Topic;
+use crate::shard::open_batch;
 
 /// The Fetch version that made-up responses are written in: the newest that names topics.
 pub(super) const FETCH_VERSION: i16 = 12;
@@ -124,6 +133,36 @@ impl TestBatch {
         self
     }
 
+    /// Lends the batch, of partition 0 of a topic called `test`, to a function that takes one or its records.
+    ///
+    /// ```
+    /// use millstream::Record;
+    /// use millstream::testing::{batch, record};
+    ///
+    /// fn is_urgent(record: &Record<'_>) -> bool {
+    ///     record.headers().any(|header| header.key == b"urgent")
+    /// }
+    ///
+    /// let records = batch([record("a").header("urgent", "yes"), record("b")]);
+    /// let urgent = records.lend(|batch| batch.records().map(|record| is_urgent(&record)).collect::<Vec<_>>());
+    /// assert_eq!(urgent, [true, false]);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When its offsets do not grow, or it is too large for one batch.
+    pub fn lend<R>(&self, borrow: impl FnOnce(&Batch<'_>) -> R) -> R {
+        let (bytes, offsets) = self.encode(0, WALL_START_MS);
+        let position = offsets.start;
+        let open = match open_batch(&bytes, offsets, Instant::now()) {
+            Ok(open) => open,
+            Err(reason) => panic!("this batch cannot be: {reason}"),
+        };
+        let topic = Arc::new(Topic { name: "test".into(), id: [0; 16] });
+        let segments = [Segment { count: open.cursor.remaining(), batch: open }];
+        borrow(&Batch::new(&topic, 0, position, &segments))
+    }
+
     /// The records with their offsets, where nothing else says so from `next_offset` on.
     pub(super) fn placed(&self, next_offset: i64) -> impl Iterator<Item = (i64, &TestRecord)> {
         let mut next_offset = self.base_offset.unwrap_or(next_offset);
@@ -134,12 +173,12 @@ impl TestBatch {
         })
     }
 
-    /// The batch's bytes, and the offset after its last record.
+    /// The batch's bytes, and its offsets.
     ///
     /// # Panics
     ///
     /// When its offsets do not grow from `next_offset` on, or it is too large for one batch.
-    pub(super) fn encode(&self, next_offset: i64, now_ms: i64) -> (Vec<u8>, i64) {
+    pub(super) fn encode(&self, next_offset: i64, now_ms: i64) -> (Vec<u8>, Range<i64>) {
         let base_offset = self.base_offset.unwrap_or(next_offset);
         let mut builder = RecordBatchBuilder::new(base_offset).codec(self.codec);
         if let Some(at) = self.append_time_ms {
@@ -161,7 +200,7 @@ impl TestBatch {
             end_offset = offset.saturating_add(1);
         }
         match builder.finish() {
-            Ok(bytes) => (bytes, end_offset),
+            Ok(bytes) => (bytes, base_offset..end_offset),
             Err(error) => panic!("this batch cannot be: {error}"),
         }
     }

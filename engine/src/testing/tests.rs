@@ -232,3 +232,18 @@ fn offsets_that_do_not_grow_are_refused() {
 fn a_property_that_is_none_is_refused_by_name() {
     let _ = HandlerTest::builder().property("max.poll.recrods", "3").handler(Obedient::default());
 }
+
+#[test]
+fn a_lent_batch_holds_what_it_was_made_of() {
+    for codec in [Codec::None, Codec::Gzip, Codec::Snappy, Codec::Lz4, Codec::Zstd] {
+        let records = batch([record("a").key("k"), tombstone("k").offset(9)]).base_offset(3).codec(codec);
+        let kept = records.lend(|batch| {
+            assert_eq!((batch.topic(), batch.partition()), ("test", 0));
+            batch.records().map(|record| record.retain()).collect::<Vec<_>>()
+        });
+        let found: Vec<_> =
+            kept.iter().map(|record| (record.offset(), record.key(), record.value())).collect();
+        assert_eq!(found, [(3, Some(&b"k"[..]), Some(&b"a"[..])), (9, Some(b"k"), None)], "{codec:?}");
+    }
+    assert_eq!(batch([]).lend(|batch| batch.records().count()), 0);
+}
