@@ -274,7 +274,11 @@ impl Control {
                 }
             }
             GroupAction::Revoke { .. } => self.begin_revoke(now),
-            GroupAction::Assigned { partitions, generation, .. } => self.on_assigned(&partitions, generation),
+            GroupAction::Assigned { partitions, generation, .. } => {
+                self.on_assigned(&partitions, generation);
+                // Metadata may have come since the leader assigned, and nobody looks at it again for a long time.
+                self.tell_group_counts();
+            }
             GroupAction::Lost { reason, .. } => self.on_lost(&reason, now),
             GroupAction::Left => {
                 if let Some(membership) = &mut self.membership {

@@ -337,6 +337,16 @@ fn a_topic_that_comes_later_is_waited_for_and_then_consumed() {
 }
 
 #[test]
+fn partitions_that_become_known_while_the_assignment_is_under_way_are_consumed_at_once() {
+    let mut world = World::new(1, &[("t", 2)]);
+    let error = Fault::error(ApiKey::Metadata, ResponseError::LeaderNotAvailable);
+    world.cluster.inject(error, world.now);
+    world.cluster.inject(Fault::new(ApiKey::SyncGroup, Effect::Delay(5 * SECOND)), world.now);
+    join(&mut world, &[]);
+    assert!(world.run_until(20 * SECOND, |world| world.members[0].open.len() == 2));
+}
+
+#[test]
 fn a_shard_that_ends_takes_the_member_out_of_the_group() {
     let mut world = started(&[]);
     world.members[0].closes = false;
