@@ -34,7 +34,12 @@
 //!
 //! [`Deliveries`] collects records from handlers on any thread, and says which were lost, repeated, late, different or
 //! unexpected.
+//!
+//! `TestBroker`, behind the feature `test-broker`, is a Kafka cluster inside the process for whole engines, with the
+//! faults that a test asks for.
 
+#[cfg(feature = "test-broker")]
+mod broker;
 mod clock;
 mod context;
 mod deliveries;
@@ -47,11 +52,15 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "test-broker")]
+pub use broker::{Fault, Request, TestBroker, TestBrokerError};
 pub use context::MockContext;
 pub use deliveries::{Delivered, Deliveries, Recording};
 pub use expected::Expected;
 pub use findings::{Findings, Stretch};
 pub use handler_test::{HandlerTest, HandlerTestBuilder};
 pub use millstream_protocol::record::Codec;
+#[cfg(feature = "test-broker")]
+pub use millstream_protocol::request::ErrorCode;
 pub use record::{TestBatch, TestRecord, batch, record, tombstone};
 pub use run::{Call, Closed, Run};
