@@ -15,10 +15,10 @@ mod sleep_model;
 mod socket;
 mod start;
 mod stop_order;
+#[cfg(test)]
+mod tests;
 mod threads;
 mod transport;
-#[cfg(test)]
-mod transport_tests;
 mod waker;
 
 pub(crate) use start::{StartSetup, start};

@@ -1,7 +1,7 @@
 //! What only the ring does: its queue, its polls without a system call, and memory that the kernel may still write to.
 
 use super::*;
-use crate::driver::transport_tests::{Client, echo, frame, is_there, pool, refused, serve};
+use crate::driver::tests::{Client, echo, frame, is_there, pool, refused, serve};
 
 #[test]
 fn more_operations_than_the_ring_has_entries_all_complete() {
@@ -42,7 +42,7 @@ fn unwinding_leaks_the_memory_of_receives_in_flight() {
     if !is_there::<RingTransport>() {
         return;
     }
-    let (address, _server) = serve(echo);
+    let (address, _server) = serve::<RingTransport>(echo);
     let pool = pool();
     let theirs = pool.clone();
     let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {

@@ -1,17 +1,26 @@
 //! Every transport against plain blocking sockets on loopback: the same tests, made once for each.
 
+mod veiled;
+
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::poll::PollTransport;
+use super::ring::RingTransport;
 use super::socket::SocketSettings;
 use super::transport::HostTransport;
 use crate::memory::{Admission, Frame, FramePool, MemoryLimits};
-use crate::net::{Completion, ConnId, IoOp, ReceiveTarget, TransportKind, Wait};
+use crate::net::{
+    Completion, ConnId, Connection, ConnectionEvent, ConnectionSettings, IoOp, ReceiveTarget, Request,
+    TransportKind, Wait,
+};
+
+use veiled::Veiled;
 
 pub(super) const CONN: ConnId = ConnId(1);
 const MIB: usize = 1 << 20;
@@ -22,7 +31,7 @@ const DENIED: &str = "MILLSTREAM_IO_URING_DENIED";
 
 /// Whether the transport is to be tested here; says so where it is not.
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]
-pub(super) fn is_there<T: HostTransport>() -> bool {
+pub(super) fn is_there<T: Subject>() -> bool {
     let is_denied = T::KIND == TransportKind::Uring && std::env::var_os(DENIED).is_some();
     if is_denied {
         T::open(SocketSettings::default()).err().expect("it is denied");
@@ -48,10 +57,29 @@ pub(super) fn frame(pool: &FramePool, len: usize) -> Frame {
     }
 }
 
-pub(super) fn serve(serve: impl FnOnce(TcpStream) + Send + 'static) -> (SocketAddr, JoinHandle<()>) {
+/// The other end of a connection, blocking.
+pub(super) trait Peer: Read + Write + Send {}
+
+impl<S: Read + Write + Send> Peer for S {}
+
+/// A transport under test, with the peers that speak as it does.
+pub(super) trait Subject: HostTransport {
+    /// The other end of one of its connections.
+    fn accept(stream: TcpStream) -> Box<dyn Peer> {
+        Box::new(stream)
+    }
+}
+
+impl Subject for RingTransport {}
+
+impl Subject for PollTransport {}
+
+pub(super) fn serve<T: Subject>(
+    serve: impl FnOnce(Box<dyn Peer>) + Send + 'static,
+) -> (SocketAddr, JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound");
-    (address, thread::spawn(move || serve(listener.accept().expect("a connection").0)))
+    (address, thread::spawn(move || serve(T::accept(listener.accept().expect("a connection").0))))
 }
 
 /// An address where nobody listens.
@@ -60,7 +88,7 @@ pub(super) fn refused() -> SocketAddr {
 }
 
 /// Sends back what comes, until the peer closes.
-pub(super) fn echo(mut stream: TcpStream) {
+pub(super) fn echo(mut stream: Box<dyn Peer>) {
     let mut buffer = vec![0; 64 << 10];
     while let Ok(received @ 1..) = stream.read(&mut buffer) {
         if stream.write_all(&buffer[..received]).is_err() {
@@ -75,7 +103,7 @@ pub(super) struct Client<T> {
     completions: VecDeque<Completion>,
 }
 
-impl<T: HostTransport> Client<T> {
+impl<T: Subject> Client<T> {
     pub(super) fn new() -> Self {
         Self {
             transport: T::open(SocketSettings::default()).expect("this host permits it"),
@@ -156,15 +184,18 @@ macro_rules! suite {
             every_wake_up_from_another_thread_ends_a_wait,
             waking_a_running_thread_makes_only_its_next_wait_return,
             an_orderly_end_gives_back_the_memory_of_receives_in_flight,
+            requests_of_a_connection_are_answered_whole_and_in_order,
         ]);
     };
 }
 
-suite!(uring, super::super::ring::RingTransport);
-suite!(poll, super::super::poll::PollTransport);
+suite!(uring, super::RingTransport);
+suite!(poll, super::PollTransport);
+suite!(veiled_uring, super::Veiled<super::RingTransport>);
+suite!(veiled_poll, super::Veiled<super::PollTransport>);
 
-fn bytes_sent_to_an_echo_come_back<T: HostTransport>() {
-    let (address, server) = serve(echo);
+fn bytes_sent_to_an_echo_come_back<T: Subject>() {
+    let (address, server) = serve::<T>(echo);
     let mut client = Client::<T>::connected(address);
     client.transport.submit(IoOp::Send { conn: CONN, bytes: b"kafka".to_vec() });
     assert_eq!(client.sent().expect("sent"), b"kafka", "the buffer comes back");
@@ -179,9 +210,9 @@ fn bytes_sent_to_an_echo_come_back<T: HostTransport>() {
     server.join().expect("no panic");
 }
 
-fn ten_thousand_exchanges_keep_their_order_and_content<T: HostTransport>() {
+fn ten_thousand_exchanges_keep_their_order_and_content<T: Subject>() {
     const EXCHANGES: u32 = 10_000;
-    let (address, server) = serve(echo);
+    let (address, server) = serve::<T>(echo);
     let mut client = Client::<T>::connected(address);
     let pool = pool();
     let mut bytes = Vec::new();
@@ -206,9 +237,9 @@ fn ten_thousand_exchanges_keep_their_order_and_content<T: HostTransport>() {
     server.join().expect("no panic");
 }
 
-fn large_frames_go_both_ways_whole<T: HostTransport>() {
+fn large_frames_go_both_ways_whole<T: Subject>() {
     const LEN: usize = 8 * MIB;
-    let (address, server) = serve(|mut stream| {
+    let (address, server) = serve::<T>(|mut stream| {
         let mut all = vec![0; LEN];
         stream.read_exact(&mut all).expect("all of it");
         stream.write_all(&all).expect("all of it");
@@ -228,8 +259,8 @@ fn large_frames_go_both_ways_whole<T: HostTransport>() {
     server.join().expect("no panic");
 }
 
-fn a_peer_that_closes_within_a_range_leaves_it_short_and_then_empty<T: HostTransport>() {
-    let (address, server) = serve(|mut stream| stream.write_all(&[7; 400]).expect("sent"));
+fn a_peer_that_closes_within_a_range_leaves_it_short_and_then_empty<T: Subject>() {
+    let (address, server) = serve::<T>(|mut stream| stream.write_all(&[7; 400]).expect("sent"));
     let mut client = Client::<T>::connected(address);
     server.join().expect("no panic");
     let mut frame = frame(&pool(), 1000);
@@ -240,27 +271,30 @@ fn a_peer_that_closes_within_a_range_leaves_it_short_and_then_empty<T: HostTrans
     assert_eq!(client.received().expect("an orderly end"), 0);
 }
 
-fn after_a_refused_attempt_the_same_connection_tries_another_address<T: HostTransport>() {
+fn after_a_refused_attempt_the_same_connection_tries_another_address<T: Subject>() {
     let mut client = Client::<T>::new();
     let error = client.connect(refused()).expect_err("nobody listens");
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-    let (address, server) = serve(echo);
+    let (address, server) = serve::<T>(echo);
     client.connect(address).expect("it listens");
     drop(client);
     server.join().expect("no panic");
 }
 
-fn a_broker_on_ipv6_is_reached<T: HostTransport>() {
+fn a_broker_on_ipv6_is_reached<T: Subject>() {
     let Ok(listener) = TcpListener::bind((Ipv6Addr::LOCALHOST, 0)) else {
         // A host without IPv6 cannot show it.
         return;
     };
-    Client::<T>::new().connect(listener.local_addr().expect("bound")).expect("it listens");
+    let address = listener.local_addr().expect("bound");
+    let server = thread::spawn(move || drop(T::accept(listener.accept().expect("a connection").0)));
+    Client::<T>::new().connect(address).expect("it listens");
+    server.join().expect("no panic");
 }
 
-fn closing_cancels_a_receive_whose_memory_is_not_written_afterwards<T: HostTransport>() {
+fn closing_cancels_a_receive_whose_memory_is_not_written_afterwards<T: Subject>() {
     let (ready, go) = mpsc::channel::<()>();
-    let (address, server) = serve(move |mut stream| {
+    let (address, server) = serve::<T>(move |mut stream| {
         go.recv().expect("the client closed");
         // The client's end is closed: this may fail, and must reach nobody.
         let _ = stream.write_all(&[0xff; 4096]);
@@ -279,9 +313,15 @@ fn closing_cancels_a_receive_whose_memory_is_not_written_afterwards<T: HostTrans
     assert!(frame.unique_mut().expect("ours").iter().all(|&byte| byte == 1));
 }
 
-fn closing_a_connection_attempt_completes_it_with_an_error<T: HostTransport>() {
+fn closing_a_connection_attempt_completes_it_with_an_error<T: Subject>() {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
     let address = listener.local_addr().expect("bound");
+    // The first attempt may or may not have reached it.
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            drop(T::accept(stream));
+        }
+    });
     let mut client = Client::<T>::new();
     client.transport.submit(IoOp::Connect { conn: CONN, address });
     client.transport.submit(IoOp::Close { conn: CONN });
@@ -292,7 +332,7 @@ fn closing_a_connection_attempt_completes_it_with_an_error<T: HostTransport>() {
     client.connect(address).expect("the id is free again");
 }
 
-fn operations_on_a_closed_connection_come_back_with_an_error<T: HostTransport>() {
+fn operations_on_a_closed_connection_come_back_with_an_error<T: Subject>() {
     let mut client = Client::<T>::new();
     client.transport.submit(IoOp::Send { conn: CONN, bytes: b"x".to_vec() });
     assert!(client.transport.has_pending());
@@ -301,7 +341,7 @@ fn operations_on_a_closed_connection_come_back_with_an_error<T: HostTransport>()
     client.received().expect_err("not connected");
 }
 
-fn every_wake_up_from_another_thread_ends_a_wait<T: HostTransport>() {
+fn every_wake_up_from_another_thread_ends_a_wait<T: Subject>() {
     const WAKES: u32 = 2_000;
     let mut client = Client::<T>::new();
     let waker = client.transport.waker();
@@ -328,7 +368,7 @@ fn every_wake_up_from_another_thread_ends_a_wait<T: HostTransport>() {
     other.join().expect("no panic");
 }
 
-fn waking_a_running_thread_makes_only_its_next_wait_return<T: HostTransport>() {
+fn waking_a_running_thread_makes_only_its_next_wait_return<T: Subject>() {
     let mut client = Client::<T>::new();
     let waker = client.transport.waker();
     for _ in 0..100 {
@@ -345,8 +385,8 @@ fn waking_a_running_thread_makes_only_its_next_wait_return<T: HostTransport>() {
     assert!(completions.is_empty());
 }
 
-fn an_orderly_end_gives_back_the_memory_of_receives_in_flight<T: HostTransport>() {
-    let (address, server) = serve(echo);
+fn an_orderly_end_gives_back_the_memory_of_receives_in_flight<T: Subject>() {
+    let (address, server) = serve::<T>(echo);
     let pool = pool();
     let mut client = Client::<T>::connected(address);
     client.receive(&frame(&pool, 4096), 0, 4096, true);
@@ -355,4 +395,61 @@ fn an_orderly_end_gives_back_the_memory_of_receives_in_flight<T: HostTransport>(
     drop(client);
     assert_eq!(pool.stats().in_use, 0);
     server.join().expect("the socket was closed");
+}
+
+/// Answers each request with its correlation id and as many bytes as its body says.
+fn answer(mut stream: Box<dyn Peer>) {
+    let mut size = [0; 4];
+    while stream.read_exact(&mut size).is_ok() {
+        let mut request = vec![0; u32::from_be_bytes(size) as usize];
+        stream.read_exact(&mut request).expect("a whole request");
+        let [id, len] = [0, 4].map(|at| request[at..at + 4].try_into().expect("four bytes"));
+        let len = u32::from_be_bytes(len);
+        let mut answer = (len + 4).to_be_bytes().to_vec();
+        answer.extend(id);
+        answer.extend((0..len).map(|at| (at ^ len) as u8));
+        stream.write_all(&answer).expect("the client reads");
+    }
+}
+
+fn requests_of_a_connection_are_answered_whole_and_in_order<T: Subject>() {
+    const LENGTHS: [u32; 8] = [0, 1, 60, 4 << 10, 64 << 10, (256 << 10) + 1, 1 << 20, 3];
+    let (address, server) = serve::<T>(answer);
+    let mut client = Client::<T>::new();
+    let (pool, now, mut ops) = (pool(), Instant::now(), Vec::new());
+    let settings =
+        ConnectionSettings { connect_timeout: Duration::from_secs(60), response_max_bytes: 16 * MIB };
+    let addresses = [address].into();
+    let mut connection = Connection::open(CONN, "broker".into(), addresses, settings, &pool, now, &mut ops);
+    // All at once, so that answers follow each other within what is received.
+    for (tag, len) in (0..).zip(LENGTHS) {
+        let correlation_id = connection.next_correlation_id();
+        let mut bytes = 8_u32.to_be_bytes().to_vec();
+        bytes.extend(correlation_id.to_be_bytes());
+        bytes.extend(len.to_be_bytes());
+        let request = Request { bytes, correlation_id, tag, timeout: Duration::from_secs(60) };
+        connection.send(request, now, &mut ops).expect("it takes that many");
+    }
+    let mut answered = Vec::new();
+    while answered.len() < LENGTHS.len() {
+        ops.drain(..).for_each(|op| client.transport.submit(op));
+        let completion = client.next();
+        connection.on_completion(completion, now, &mut ops);
+        while let Some(event) = connection.poll_event() {
+            match event {
+                ConnectionEvent::Connected { .. } => {}
+                ConnectionEvent::SizeKnown { len } => connection.supply(frame(&pool, len), now, &mut ops),
+                ConnectionEvent::Response(response) => {
+                    let body = &response.frame.as_slice()[4..];
+                    let len = body.len() as u32;
+                    assert!(body.iter().zip(0..).all(|(&byte, at)| byte == (at ^ len) as u8), "{len}");
+                    answered.push((response.tag, len));
+                }
+                ConnectionEvent::Closed(error) => panic!("{error}"),
+            }
+        }
+    }
+    assert!(answered.into_iter().eq((0..).zip(LENGTHS)));
+    drop(client);
+    server.join().expect("no panic");
 }
