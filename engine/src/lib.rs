@@ -74,6 +74,7 @@ mod control;
 mod driver;
 mod engine;
 mod error;
+mod event;
 mod handler;
 mod link;
 mod memory;
@@ -90,8 +91,10 @@ pub mod simulation;
 mod stats;
 pub mod testing;
 
+pub use control::TopicPartition;
 pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared, Reply};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
+pub use event::{EngineEvent, Events, NextEvent};
 pub use handler::{
     Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records, TimestampType,
 };

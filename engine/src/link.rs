@@ -199,6 +199,34 @@ pub(crate) enum Event {
         /// The position.
         offset: i64,
     },
+    /// A connection to a broker failed, for the first, second, fourth, eighth… time in a row.
+    RouteFailed {
+        /// The broker, as host:port.
+        broker: Arc<str>,
+        /// Why.
+        reason: String,
+    },
+    /// A broker keeps no fetch session for this shard. Told now and then.
+    SessionRefused {
+        /// The broker, as host:port.
+        broker: Arc<str>,
+    },
+    /// A broker has dropped this shard's fetch session. Told now and then.
+    SessionEvicted {
+        /// The broker, as host:port.
+        broker: Arc<str>,
+        /// What the broker said.
+        reason: String,
+    },
+    /// Nothing could be fetched for a while for lack of memory. Told now and then.
+    MemoryExhausted {
+        /// The lane that holds most in what waits for its handler.
+        holder: Option<LaneId>,
+        /// What that is, bytes.
+        held_bytes: usize,
+        /// What user code retains, bytes.
+        retained_bytes: usize,
+    },
     /// A response larger than the shard's memory share was admitted alone.
     AdmittedAlone {
         /// Bytes of the response.

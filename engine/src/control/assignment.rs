@@ -6,10 +6,10 @@ use millstream_protocol::request::ErrorCode;
 
 use super::Control;
 use super::metadata::TopicState;
-use super::notice::Notice;
 use super::seam::{AssignedTopic, Subscription};
 use super::topic_partition::TopicPartition;
 use crate::error::Error;
+use crate::event::EngineEvent;
 
 /// Answers in a row that must call a topic unknown before it counts as such: a topic that was just created is not
 /// known to all brokers at once.
@@ -50,7 +50,7 @@ impl Control {
         let refused = refused.map(|state| unusable(&state.topic.name, state.error));
         let missing = states.iter().filter(|state| state.failures == UNKNOWN_TOPIC_ANSWERS);
         let notices: Vec<_> = missing
-            .map(|state| Notice::TopicUnavailable {
+            .map(|state| EngineEvent::TopicUnavailable {
                 topic: state.topic.name.to_string(),
                 reason: state.error.to_string(),
             })

@@ -9,10 +9,10 @@ use millstream_protocol::request::ErrorCode;
 
 use super::brokers::Failure;
 use super::lanes::Lanes;
-use super::notice::Notice;
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, CommitAsk, CommitMember, CommitOffset};
 use crate::error::Error;
+use crate::event::EngineEvent;
 use crate::link::LaneId;
 use crate::reply::Promise;
 use crate::report::{CommitReport, PartitionOffset};
@@ -254,7 +254,7 @@ impl Commits {
         lanes: &mut Lanes,
         now: Instant,
         rng: &mut fastrand::Rng,
-        notices: &mut Vec<Notice>,
+        notices: &mut Vec<EngineEvent>,
     ) -> Aftermath {
         let Some(flight) = self.in_flight.take_if(|flight| flight.serial == serial) else {
             return Aftermath::default();
@@ -305,7 +305,7 @@ impl Commits {
             self.refused = Some((flight.member, now + REFUSED_TIME));
         }
         if !committed.is_empty() {
-            notices.push(Notice::Committed { partitions: committed.len() });
+            tracing::debug!(partitions = committed.len(), "committed");
         }
         self.answer_waiters(serial, &committed, trouble.as_ref(), is_retried);
         aftermath
@@ -415,8 +415,8 @@ impl Answers {
 }
 
 impl Trouble {
-    fn notice(&self, retried: bool) -> Notice {
-        Notice::CommitFailed {
+    fn notice(&self, retried: bool) -> EngineEvent {
+        EngineEvent::CommitFailed {
             at: self.at.clone(),
             offset: self.offset,
             reason: self.reason.clone(),

@@ -18,13 +18,13 @@ use millstream_protocol::request::{ErrorCode, VersionTable};
 use super::Control;
 use super::brokers::{ChannelKey, Failure};
 use super::lanes::Phase;
-use super::notice::Notice;
 use super::seam::Subscription;
 use super::ticket::Ticket;
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, Ask, CommitMember};
 use crate::config::{AssignmentStrategy, Config};
 use crate::error::Error;
+use crate::event::EngineEvent;
 use crate::link::{CloseReason, LaneId};
 
 /// Of `max.poll.interval.ms`, which is how long the coordinator waits for this member in a rebalance, handlers get so
@@ -161,8 +161,8 @@ impl Control {
         }
         known.is_overdue = true;
         let at = known.at.clone();
-        let limit_ms = self.config.max_poll_interval.as_millis();
-        self.notify(Notice::HandlerOverdue { at: at.clone(), limit_ms });
+        let limit = self.config.max_poll_interval;
+        self.notify(EngineEvent::HandlerOverdue { at: at.clone(), limit });
         if let Some(membership) = &mut self.membership {
             membership.group.poll_interval_exceeded(&at.to_string(), now);
         }
@@ -321,9 +321,10 @@ impl Control {
         let start = *start;
         let names =
             partitions.iter().map(|owned| TopicPartition::new(Arc::clone(&owned.topic), owned.partition));
-        self.desired = names.map(|at| (at, start)).collect();
+        let partitions: Vec<TopicPartition> = names.collect();
+        self.desired = partitions.iter().map(|at| (at.clone(), start)).collect();
         self.is_reconcile_due = true;
-        self.notify(Notice::Assigned { partitions: partitions.len(), generation });
+        self.notify(EngineEvent::Assigned { partitions, generation });
     }
 
     fn on_lost(&mut self, reason: &LostReason, now: Instant) {
@@ -333,7 +334,7 @@ impl Control {
         if let Some(commits) = &mut self.commits {
             commits.interrupt();
         }
-        self.notify(Notice::MembershipLost { reason: reason.to_string() });
+        self.notify(EngineEvent::MembershipLost { reason: reason.to_string() });
         self.desired.clear();
         self.close_all(CloseReason::Lost, now + self.config.max_poll_interval);
     }
@@ -396,7 +397,7 @@ impl Control {
             if let Some(known) = self.lanes.get_mut(lane) {
                 known.lose();
             }
-            self.notify(Notice::NotClosedInTime { at });
+            self.notify(EngineEvent::NotClosedInTime { at });
         }
     }
 

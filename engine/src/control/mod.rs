@@ -17,7 +17,6 @@ mod fences;
 mod lanes;
 mod membership;
 mod metadata;
-mod notice;
 mod opening;
 mod positions;
 mod progress;
@@ -42,14 +41,14 @@ use std::time::Instant;
 use millstream_protocol::backoff::Backoff;
 
 pub(crate) use brokers::Endpoint;
-pub(crate) use notice::Notice;
 pub(crate) use seam::{
     AssignedTopic, ControlSetup, LaneInfo, Outcome, Output, Request, Snapshot, Subscription,
 };
-pub(crate) use topic_partition::TopicPartition;
+pub use topic_partition::TopicPartition;
 
 use crate::config::{Config, IsolationLevel};
 use crate::error::Error;
+use crate::event::EngineEvent;
 use crate::link::{BrokerEndpoint, Command, Mark};
 use crate::net::{Completion, IoOp};
 use crate::position::StartPosition;
@@ -277,7 +276,7 @@ impl Control {
                 }
             }
             BrokerEvent::Down { key, endpoint, reason, .. } => {
-                self.notify(Notice::BrokerDown { broker: endpoint.to_string(), reason });
+                self.notify(EngineEvent::BrokerDown { broker: endpoint.to_string(), shard: None, reason });
                 if key == ChannelKey::Group {
                     self.on_group_disconnected(now);
                 }
@@ -441,8 +440,8 @@ impl Control {
         self.outputs.push_back(Output::Command { shard, command });
     }
 
-    fn notify(&mut self, notice: Notice) {
-        self.outputs.push_back(Output::Notice(notice));
+    fn notify(&mut self, event: EngineEvent) {
+        self.outputs.push_back(Output::Event(event));
     }
 }
 

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use super::Control;
 use super::lanes::Phase;
-use super::notice::Notice;
 use super::positions::{Finding, Purpose};
 use super::requests::not_owned;
 use super::topic_partition::TopicPartition;
 use crate::error::{Error, LaneError, LaneErrorCause};
+use crate::event::EngineEvent;
 use crate::link::{CloseReason, Command, LaneId, OpenLane, Topic};
 use crate::position::StartPosition;
 
@@ -62,7 +62,12 @@ impl Control {
                         Purpose::Open | Purpose::Seek => truncated_from.map(|from| (from, true)),
                     };
                     if let Some((from, truncated)) = from {
-                        self.notify(Notice::PositionReset { at: at.clone(), from, to: offset, truncated });
+                        self.notify(EngineEvent::PositionReset {
+                            at: at.clone(),
+                            from,
+                            to: offset,
+                            truncated,
+                        });
                     }
                     match purpose {
                         Purpose::Open => self.open(lane, offset, leader_epoch, None),
@@ -121,7 +126,7 @@ impl Control {
                 return;
             }
         };
-        self.notify(Notice::Recreated { at: at.clone() });
+        self.notify(EngineEvent::Recreated { at: at.clone() });
         self.desired.insert(at, start);
         self.close(lane, CloseReason::Lost, now + self.config.shutdown_timeout);
     }
@@ -185,7 +190,7 @@ impl Control {
         let (shard, at) = (known.shard, known.at.clone());
         self.command(shard, command);
         self.told_where(lane, shard);
-        self.notify(Notice::Opened { at, shard, offset });
+        self.notify(EngineEvent::Opened { at, shard, offset });
     }
 
     fn seek(&mut self, lane: LaneId, offset: i64, leader_epoch: i32) {
@@ -207,7 +212,7 @@ impl Control {
     }
 
     pub(super) fn lane_failed(&mut self, error: LaneError, now: Instant) {
-        self.notify(Notice::LaneFailed { error: error.to_string() });
+        self.notify(EngineEvent::Failed { error: error.clone() });
         self.fail(Error::Lane(error.clone()), now);
         if let Some(stopping) = &mut self.stopping {
             stopping.failed(error);

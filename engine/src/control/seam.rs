@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::brokers::Endpoint;
-use super::notice::Notice;
 use super::topic_partition::TopicPartition;
 use crate::config::Config;
 use crate::error::Error;
+use crate::event::EngineEvent;
 use crate::link::{Command, LaneId};
 use crate::position::StartPosition;
 use crate::reply::Promise;
@@ -104,7 +104,7 @@ pub(crate) enum Output {
         command: Command,
     },
     /// Something that a log or an observer wants to know.
-    Notice(Notice),
+    Event(EngineEvent),
     /// It is over; nothing comes after this.
     Ended(Outcome),
 }

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::Control;
 use super::lanes::{Lane, Phase};
-use super::notice::Notice;
 use super::positions::Purpose;
 use super::shutdown::Stopping;
 use super::topic_partition::TopicPartition;
 use crate::error::Error;
+use crate::event::EngineEvent;
 use crate::link::{CloseReason, Event, LaneId, Mark};
 use crate::position::StartPosition;
 
@@ -40,11 +40,28 @@ impl Control {
             }
             Event::EndReached { lane, offset } => {
                 if let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) {
-                    self.notify(Notice::EndReached { at, offset });
+                    tracing::debug!("{at}: end reached at offset {offset}");
                     self.note_end(lane, now);
                 }
             }
-            Event::AdmittedAlone { bytes } => self.notify(Notice::AdmittedAlone { shard, bytes }),
+            Event::RouteFailed { broker, reason } => {
+                self.notify(EngineEvent::BrokerDown {
+                    broker: broker.to_string(),
+                    shard: Some(shard),
+                    reason,
+                });
+            }
+            Event::SessionRefused { broker } => {
+                self.notify(EngineEvent::SessionRefused { broker: broker.to_string(), shard });
+            }
+            Event::SessionEvicted { broker, reason } => {
+                self.notify(EngineEvent::SessionEvicted { broker: broker.to_string(), shard, reason });
+            }
+            Event::MemoryExhausted { holder, held_bytes, retained_bytes } => {
+                let holder = holder.and_then(|lane| Some(self.lanes.get(lane)?.at.clone()));
+                self.notify(EngineEvent::MemoryExhausted { shard, holder, held_bytes, retained_bytes });
+            }
+            Event::AdmittedAlone { bytes } => self.notify(EngineEvent::AdmittedAlone { shard, bytes }),
             Event::Passed(fence) => self.on_passed(fence),
             Event::Stats(stats) => self.on_stats(stats),
         }
@@ -59,10 +76,10 @@ impl Control {
         let at = known.at.clone();
         if known.phase == Phase::Closing(CloseReason::Lost) {
             self.release(lane);
-            self.notify(Notice::Lost { at });
+            self.notify(EngineEvent::Lost { at });
         } else {
             known.phase = Phase::Closed;
-            self.notify(Notice::Revoked { at });
+            self.notify(EngineEvent::Revoked { at });
             self.release_closed();
         }
     }

@@ -4,18 +4,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// A topic's name and a partition's number; displayed as `topic-partition`.
+/// A partition by its topic's name and its number; displayed as `topic-partition`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct TopicPartition {
+#[non_exhaustive]
+pub struct TopicPartition {
     /// The topic's name.
-    pub(crate) topic: Arc<str>,
+    pub topic: Arc<str>,
     /// The partition.
-    pub(crate) partition: i32,
+    pub partition: i32,
 }
 
 impl TopicPartition {
     /// The partition of this topic and number.
-    pub(crate) fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
         Self { topic: topic.into(), partition }
     }
 }

@@ -13,6 +13,7 @@ use super::resolver::{Resolution, Resolver};
 use super::stop_order::StopOrder;
 use crate::control::{Control, Outcome, Output, Request, Snapshot};
 use crate::error::Error;
+use crate::event::EventLog;
 use crate::net::{Completion, IoOp, Transport, Wait};
 
 /// How often the thread looks for batches that are overdue, at least and at most.
@@ -32,6 +33,7 @@ pub(crate) struct ControlLoop<T> {
     pub(crate) stop: Arc<StopOrder>,
     pub(crate) resolver: Resolver,
     pub(crate) max_poll_interval: Duration,
+    pub(crate) events: Arc<EventLog>,
     /// CPU time of this thread as of the newest request.
     pub(crate) cpu_ns: Arc<AtomicU64>,
 }
@@ -136,7 +138,10 @@ impl<T: Transport> ControlLoop<T> {
             match output {
                 Output::Resolve(endpoint) => self.resolver.resolve(endpoint),
                 Output::Command { shard, command } => self.shards[shard].send(command),
-                Output::Notice(notice) => notice.log(),
+                Output::Event(event) => {
+                    event.log();
+                    self.events.tell(event);
+                }
                 Output::Ended(ended) => outcome = Some(ended),
             }
         }

@@ -19,6 +19,7 @@ use super::waker::Waker;
 use crate::config::{Config, IdleStrategy};
 use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscription};
 use crate::error::Error;
+use crate::event::EventLog;
 use crate::handler::HandlerFactory;
 use crate::net::TransportKind;
 use crate::pulse::Pulse;
@@ -38,6 +39,8 @@ pub(crate) struct StartSetup {
     pub(crate) factory: HandlerFactory,
     pub(crate) requests: Receiver<Request>,
     pub(crate) stop: Arc<StopOrder>,
+    /// Where it is told what happens.
+    pub(crate) events: Arc<EventLog>,
     /// Called on the control thread with how the engine ended and what it measured, as its last act.
     pub(crate) on_ended: Box<dyn FnOnce(Outcome, Snapshot) + Send>,
     /// CPU time of the control thread, nanoseconds; kept up by it.
@@ -121,7 +124,7 @@ fn start_control<T: HostTransport>(
         stop_at_end: setup.stop_at_end,
         seed: setup.seed,
     };
-    let (requests, stop) = (setup.requests, setup.stop);
+    let (requests, stop, events) = (setup.requests, setup.stop, setup.events);
     let cpu_ns = setup.control_cpu_ns;
     let run = move || {
         let made = T::open(socket_settings(&config)).and_then(|transport| {
@@ -141,9 +144,18 @@ fn start_control<T: HostTransport>(
         }
         let control = Control::new(control_setup, Instant::now());
         let max_poll_interval = config.max_poll_interval;
-        let (outcome, mut last) =
-            ControlLoop { control, transport, shards, requests, stop, resolver, max_poll_interval, cpu_ns }
-                .run();
+        let (outcome, mut last) = ControlLoop {
+            control,
+            transport,
+            shards,
+            requests,
+            stop,
+            resolver,
+            max_poll_interval,
+            events,
+            cpu_ns,
+        }
+        .run();
         // A shard that user code holds beyond the deadline is not waited for: the outcome names it.
         if outcome.report.abandoned.is_empty() {
             for (index, thread) in threads.into_iter().enumerate() {

@@ -15,6 +15,7 @@ use super::vitals::Vitals;
 use crate::control::{Request, Snapshot, TopicPartition};
 use crate::driver::{StopOrder, Waker};
 use crate::error::Error;
+use crate::event::Events;
 use crate::net::TransportKind;
 use crate::on_shard;
 use crate::position::StartPosition;
@@ -192,6 +193,13 @@ impl Handle {
         self.stop.give(Instant::now() + grace);
         self.control.wake();
         self.finished()
+    }
+
+    /// What happens in the engine beside records: partitions that come and go, gaps, handlers that hang, commits that
+    /// fail, brokers that are down. It begins with the oldest event that is kept (1024 are), so a reader that is made
+    /// soon after the start misses nothing.
+    pub fn events(&self) -> Events {
+        self.vitals.events.reader()
     }
 
     /// A future of the engine's end, which asks for nothing; see [`Engine::wait`](crate::Engine::wait).

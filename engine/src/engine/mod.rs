@@ -92,7 +92,10 @@ impl Prepared {
         let ended = Arc::new(Ended::default());
         let on_ended = {
             let (ended, vitals) = (ended.clone(), vitals.clone());
-            Box::new(move |outcome, last: Snapshot| ended.set(outcome, vitals.stats(&last)))
+            Box::new(move |outcome, last: Snapshot| {
+                vitals.events.end();
+                ended.set(outcome, vitals.stats(&last));
+            })
         };
         let control = start(StartSetup {
             config: self.config,
@@ -104,6 +107,7 @@ impl Prepared {
             factory: erase_factory(factory),
             requests: received,
             stop: Arc::clone(&stop),
+            events: Arc::clone(&vitals.events),
             on_ended,
             control_cpu_ns: Arc::clone(&vitals.control_cpu_ns),
             seed: fastrand::u64(..),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::control::Snapshot;
+use crate::event::EventLog;
 use crate::net::TransportKind;
 use crate::stats::EngineStats;
 
@@ -17,6 +18,7 @@ pub(super) struct Vitals {
     /// CPU time of the control thread, nanoseconds.
     pub(super) control_cpu_ns: Arc<AtomicU64>,
     pub(super) started_at: Instant,
+    pub(super) events: Arc<EventLog>,
 }
 
 impl Vitals {
@@ -27,6 +29,7 @@ impl Vitals {
             transport,
             control_cpu_ns: Arc::default(),
             started_at: Instant::now(),
+            events: Arc::default(),
         }
     }
 

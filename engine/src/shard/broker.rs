@@ -1,12 +1,15 @@
 //! A broker as one shard sees it: two routes, the fetch session, and the lanes that it leads.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use millstream_protocol::fetch::request::FetchPartition;
 use millstream_protocol::fetch::session::FetchSession;
 
 use super::route::{Route, RouteKind};
 use crate::link::BrokerEndpoint;
+
+/// What happens to a broker's fetch session is told no more often than this; the counters know it all.
+const SESSION_TELL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Everything that a shard keeps of one broker.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ pub(crate) struct Broker {
     pub(crate) sessionless: Vec<(u32, FetchPartition)>,
     /// Sessions lost in a row.
     pub(crate) session_failures: u32,
+    /// When something was last told of its sessions.
+    session_told_at: Option<Instant>,
     /// Whether the last answer held data: then the next is likely due at once.
     pub(crate) answers_with_data: bool,
     /// When lanes that wait beside a Fetch whose answer is due run out of patience.
@@ -41,6 +46,7 @@ impl Broker {
             touched: Vec::new(),
             sessionless: Vec::new(),
             session_failures: 0,
+            session_told_at: None,
             answers_with_data: true,
             look_again_at: None,
         }
@@ -52,6 +58,16 @@ impl Broker {
             RouteKind::Session => &mut self.session_route,
             RouteKind::Sessionless => &mut self.sessionless_route,
         }
+    }
+
+    /// Whether it is time to tell that it keeps no session for us, or has dropped it; it counts as told then.
+    pub(crate) fn may_tell_of_session(&mut self, now: Instant) -> bool {
+        let is_due =
+            self.session_told_at.is_none_or(|at| now.saturating_duration_since(at) >= SESSION_TELL_INTERVAL);
+        if is_due {
+            self.session_told_at = Some(now);
+        }
+        is_due
     }
 
     /// When this broker wants to be looked at again.

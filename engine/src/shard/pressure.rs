@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::lane::Lane;
+use crate::link::Event;
 use crate::memory::Admission;
 
 /// A lane that may not be dispatched gives up its frames when they are at least this many times what it holds of them.
@@ -103,22 +104,13 @@ impl Shard {
         !slots.is_empty()
     }
 
-    fn name_holder(&self) {
-        let memory = self.pool.stats();
-        let lane = self.lanes.iter().max_by_key(|lane| lane.queued_bytes);
-        let (topic, partition, held) =
-            lane.map_or(("", -1, 0), |lane| (&*lane.topic.name, lane.partition, lane.queued_bytes));
-        tracing::warn!(
-            shard = self.index,
-            in_use_bytes = memory.in_use,
-            reserved_bytes = memory.reserved,
-            retained_bytes = memory.retained,
-            topic,
-            partition,
-            held_bytes = held,
-            "the memory budget is exhausted: fetching waits. Named is the partition that holds most; retained bytes \
-             are records that user code keeps. Raise memory.budget.bytes, or hold less"
-        );
+    /// Tells which lane holds most, and what records hold that user code keeps.
+    fn name_holder(&mut self) {
+        let retained_bytes = self.pool.stats().retained;
+        let most =
+            self.lanes.iter().max_by_key(|lane| lane.queued_bytes).filter(|lane| lane.queued_bytes > 0);
+        let (holder, held_bytes) = (most.map(|lane| lane.id), most.map_or(0, |lane| lane.queued_bytes));
+        self.events.push_back(Event::MemoryExhausted { holder, held_bytes, retained_bytes });
     }
 }
 

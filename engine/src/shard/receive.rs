@@ -1,5 +1,6 @@
 //! A Fetch response, walked in place: what each lane gets of it, and where its next fetch begins.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_protocol::backoff::backoff;
@@ -114,7 +115,19 @@ impl Shard {
                 if !is_expected || broker.session_failures > SESSION_FAILURES_MAX {
                     return Err(format!("Fetch was refused with {error}"));
                 }
-                tracing::debug!(broker = %broker.endpoint.name, %error, "fetch session lost: starting a new one");
+                self.stats.counters.sessions_evicted += 1;
+                if broker.may_tell_of_session(now) {
+                    let (broker, reason) = (Arc::clone(&broker.endpoint.name), error.to_string());
+                    self.events.push_back(Event::SessionEvicted { broker, reason });
+                }
+            }
+            SessionOutcome::Refused => {
+                broker.session_failures = 0;
+                self.stats.counters.sessions_refused += 1;
+                if broker.may_tell_of_session(now) {
+                    self.events
+                        .push_back(Event::SessionRefused { broker: Arc::clone(&broker.endpoint.name) });
+                }
             }
             _ => broker.session_failures = 0,
         }

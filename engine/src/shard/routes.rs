@@ -1,5 +1,6 @@
 //! Keeping routes up: connections opened, set up by ApiVersions, fed with memory, and opened again after a failure.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -140,11 +141,6 @@ impl Shard {
         let frame = match self.pool.admit(reservation, len) {
             Admission::Frame(frame) => frame,
             Admission::Alone(frame) => {
-                tracing::info!(
-                    shard = self.index,
-                    bytes = len,
-                    "a response larger than the shard's memory comes alone"
-                );
                 self.events.push_back(Event::AdmittedAlone { bytes: len });
                 frame
             }
@@ -233,11 +229,15 @@ impl Shard {
     /// Gives a connection up: what it carried is fetched again, over a new one after a backoff, or from another leader
     /// if there is a new one.
     pub(crate) fn on_route_failed(&mut self, index: usize, kind: RouteKind, reason: &str, now: Instant) {
-        tracing::warn!(shard = self.index, broker = %self.brokers[index].endpoint.name, reason, "connection lost");
         self.close_route(index, kind);
         let route = self.brokers[index].route(kind);
         route.failures = route.failures.saturating_add(1);
         let failures = route.failures;
+        let broker = Arc::clone(&self.brokers[index].endpoint.name);
+        tracing::debug!(shard = self.index, %broker, failures, reason, "connection lost");
+        if failures.is_power_of_two() {
+            self.events.push_back(Event::RouteFailed { broker, reason: reason.to_owned() });
+        }
         let delay = backoff(
             self.settings.reconnect_backoff,
             self.settings.reconnect_backoff_max,

@@ -209,7 +209,7 @@ impl Member {
                     self.observe(&command);
                     self.shards[shard].send(command);
                 }
-                Output::Notice(notice) => {
+                Output::Event(notice) => {
                     lock(&self.ledger).note(now, &format_args!("{}: {notice}", self.id));
                 }
                 Output::Ended(outcome) => {

@@ -70,6 +70,10 @@ pub(crate) struct Counters {
     pub(crate) fetches: u64,
     /// Fetches sent without a session beside a parked one.
     pub(crate) sessionless_fetches: u64,
+    /// Full Fetches that a broker answered without a session.
+    pub(crate) sessions_refused: u64,
+    /// Fetch sessions that a broker had dropped.
+    pub(crate) sessions_evicted: u64,
     /// Bytes of Fetch responses received.
     pub(crate) received_bytes: u64,
     /// Batches whose CRC did not match.

@@ -52,6 +52,10 @@ pub struct ShardSnapshot {
     pub fetches: u64,
     /// Of these: sent without a session, beside a parked one.
     pub sessionless_fetches: u64,
+    /// Fetch responses of brokers that keep no fetch session for it: each named every partition.
+    pub sessions_refused: u64,
+    /// Fetch sessions that brokers dropped before it was done with them.
+    pub sessions_evicted: u64,
     /// Record batches whose CRC did not match.
     pub crc_failures: u64,
     /// CPU time of its thread, nanoseconds.
@@ -186,6 +190,8 @@ impl ShardSnapshot {
             dispatches: counters.dispatches,
             fetches: counters.fetches,
             sessionless_fetches: counters.sessionless_fetches,
+            sessions_refused: counters.sessions_refused,
+            sessions_evicted: counters.sessions_evicted,
             crc_failures: counters.crc_failures,
             cpu_ns: counters.cpu_ns,
             io_calls: counters.io_calls,

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod corruption;
+mod events;
 mod failures;
 mod group;
 mod handle;

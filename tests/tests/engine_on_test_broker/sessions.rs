@@ -1,18 +1,22 @@
 //! Fetch sessions as brokers grant, refuse and forget them, and brokers that know less.
 
-use millstream::{Engine, Partitions, StartPosition};
-use millstream_testbroker::{ApiKey, Config, TestBroker, Versions};
+use millstream::{Engine, EngineEvent, Partitions, ShardSnapshot, StartPosition};
+use millstream_testbroker::{ApiKey, Config, Counters, TestBroker, Versions};
 use millstream_tests::gate::PATIENCE;
 use millstream_tests::journal::Journal;
 use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
 
 use super::broker_with;
 
+/// What was counted on both sides, and told about sessions.
+struct Seen {
+    counters: Counters,
+    shard: ShardSnapshot,
+    events: Vec<String>,
+}
+
 /// Consumes three partitions while they grow; `disturb` runs between the rounds.
-fn consume_growing(
-    config: Config,
-    disturb: impl Fn(&millstream_testbroker::Handle),
-) -> millstream_testbroker::Counters {
+fn consume_growing(config: Config, disturb: impl Fn(&millstream_testbroker::Handle)) -> Seen {
     let broker = broker_with(config, 3, 50);
     let journal = Journal::default();
     let running =
@@ -33,7 +37,11 @@ fn consume_growing(
     for partition in 0..3 {
         assert_eq!(committed(&broker.handle(), partition), Some(250));
     }
-    broker.handle().counters()
+    let is_of_session = |event: &EngineEvent| {
+        matches!(event, EngineEvent::SessionRefused { .. } | EngineEvent::SessionEvicted { .. })
+    };
+    let events = running.handle().events().filter(is_of_session).map(|event| event.to_string());
+    Seen { counters: broker.handle().counters(), shard, events: events.collect() }
 }
 
 /// All partitions in one session, whose Fetch stays parked for two minutes when there is nothing new.
@@ -62,29 +70,36 @@ fn a_session_whose_fetch_is_parked_is_closed_at_the_end() {
 
 #[test]
 fn a_session_is_kept_while_partitions_grow() {
-    let counters = consume_growing(Config::default(), |_| {});
+    let Seen { counters, shard, events } = consume_growing(Config::default(), |_| {});
+    assert_eq!((shard.sessions_refused, shard.sessions_evicted, events.len()), (0, 0, 0), "{events:?}");
     assert_eq!(counters.full_fetches, 1, "{counters:?}");
     assert!(counters.incremental_fetches > 0, "{counters:?}");
 }
 
 #[test]
 fn a_broker_that_refuses_sessions_serves_full_fetches() {
-    let counters = consume_growing(Config { fetch_session_slots: 0, ..Config::default() }, |_| {});
+    let config = Config { fetch_session_slots: 0, ..Config::default() };
+    let Seen { counters, shard, events } = consume_growing(config, |_| {});
+    assert!(shard.sessions_refused > 3 && shard.sessions_evicted == 0, "{shard:?}");
+    assert!(events.len() == 1 && events[0].contains("keeps no fetch session"), "told once: {events:?}");
     assert_eq!(counters.incremental_fetches, 0, "{counters:?}");
     assert!(counters.full_fetches > 3, "{counters:?}");
 }
 
 #[test]
 fn a_session_that_the_broker_forgot_is_made_anew() {
-    let counters = consume_growing(Config::default(), |broker| {
+    let Seen { counters, shard, events } = consume_growing(Config::default(), |broker| {
         broker.with(|cluster, _| cluster.evict_sessions(1)).unwrap();
     });
+    assert!(shard.sessions_refused == 0 && shard.sessions_evicted > 0, "{shard:?}");
+    assert!(events.len() == 1 && events[0].contains("FETCH_SESSION_ID_NOT_FOUND"), "told once: {events:?}");
     assert!(counters.full_fetches > 1 && counters.incremental_fetches > 0, "{counters:?}");
 }
 
 #[test]
 fn a_broker_of_kafka_2_8_is_fetched_from_by_topic_name() {
-    let counters = consume_growing(Config { versions: Versions::kafka_2_8(), ..Config::default() }, |_| {});
+    let config = Config { versions: Versions::kafka_2_8(), ..Config::default() };
+    let counters = consume_growing(config, |_| {}).counters;
     assert_eq!(
         counters.requests_of_version(ApiKey::Fetch, 12),
         counters.requests(ApiKey::Fetch),

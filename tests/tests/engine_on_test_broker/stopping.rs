@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream::{Error, Outcome, PartitionOffset, Partitions, StartPosition};
+use millstream::{EngineEvent, Error, Outcome, PartitionOffset, Partitions, StartPosition};
 use millstream_testbroker::{Config, GroupState};
 use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
@@ -93,6 +93,11 @@ fn a_handler_that_holds_its_batch_too_long_loses_its_partitions_to_another_membe
         cluster.group(GROUP).is_some_and(|group| group.state == GroupState::Empty)
     });
     assert!(has_left, "{:?}", broker.handle().with(|cluster, _| cluster.group(GROUP)));
+    let overdue =
+        first.handle().events().find(|event| matches!(event, EngineEvent::HandlerOverdue { .. })).unwrap();
+    assert!(
+        overdue.to_string().starts_with("numbers-0: a batch has been with its handler for more than 300 ms")
+    );
     let done = committed(&broker.handle(), 0);
     assert_eq!(done, Some(20), "the batch in hand is not done");
     // How far the other partition came is up to the turns that the two took.

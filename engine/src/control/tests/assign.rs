@@ -6,8 +6,9 @@ use std::time::Duration;
 use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
 use super::world::{FOREIGN_PORT, World};
-use crate::control::{AssignedTopic, Notice, Request, Subscription, TopicPartition};
+use crate::control::{AssignedTopic, Request, Subscription};
 use crate::error::{Error, LaneError, LaneErrorCause};
+use crate::event::EngineEvent;
 use crate::link::{CloseReason, Command, Event};
 use crate::position::StartPosition;
 
@@ -146,8 +147,11 @@ fn brokers_that_go_down_later_are_tried_for_ever_and_never_in_a_tight_loop() {
     world.event(0, 0, Event::LeaderWanted { lane, reason: "connection refused" });
     world.run(Duration::from_secs(300));
     assert!(world.members[0].ended.is_none());
-    let tries =
-        world.members[0].notices.iter().filter(|notice| matches!(notice, Notice::BrokerDown { .. })).count();
+    let tries = world.members[0]
+        .notices
+        .iter()
+        .filter(|notice| matches!(notice, EngineEvent::BrokerDown { .. }))
+        .count();
     assert!((100..1000).contains(&tries), "{tries} tries in 300 s");
     world.cluster.start_broker(1, world.now).unwrap();
     world.members[0].commands.clear();
@@ -189,8 +193,12 @@ fn an_offset_out_of_range_is_reset_by_policy_and_the_gap_is_named() {
         _ => None,
     });
     assert_eq!(seek, Some((1, 12)));
-    let at = TopicPartition::new("t", 0);
-    assert!(member.notices.contains(&Notice::PositionReset { at, from: 5, to: 12, truncated: false }));
+    let gap =
+        member.notices.iter().find(|notice| matches!(notice, EngineEvent::PositionReset { .. })).unwrap();
+    assert_eq!(
+        gap.to_string(),
+        "t-0: offset 5 is not in the log; skipping to offset 12, offsets 5 to 11 are lost"
+    );
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
 use super::world::World;
-use crate::control::{AssignedTopic, Notice, Request, Subscription};
+use crate::control::{AssignedTopic, Request, Subscription};
 use crate::error::{Error, LaneError, LaneErrorCause};
+use crate::event::EngineEvent;
 use crate::link::{CloseReason, Command, Event, LaneId, Mark};
 use crate::position::StartPosition;
 use crate::reply::{Answer, reply};
@@ -250,7 +251,9 @@ fn a_member_without_a_coordinator_stops_dispatching_by_itself_and_comes_back() {
     assert_eq!(world.members[0].open.len(), 4);
     world.run(9 * SECOND);
     assert!(world.members[0].open.is_empty());
-    assert!(world.members[0].notices.iter().any(|notice| matches!(notice, Notice::MembershipLost { .. })));
+    assert!(
+        world.members[0].notices.iter().any(|notice| matches!(notice, EngineEvent::MembershipLost { .. }))
+    );
     for broker in 1..=3 {
         world.cluster.start_broker(broker, world.now).unwrap();
     }
@@ -271,7 +274,7 @@ fn a_batch_that_takes_longer_than_max_poll_interval_costs_the_membership_until_i
     let overdue = world.members[0]
         .notices
         .iter()
-        .filter(|notice| matches!(notice, Notice::HandlerOverdue { at, .. } if at.to_string() == "t-1"));
+        .filter(|notice| matches!(notice, EngineEvent::HandlerOverdue { at, .. } if at.to_string() == "t-1"));
     assert_eq!(overdue.count(), 1);
     assert_eq!(times(&world, 0, ApiKey::JoinGroup).len(), 2, "it does not join while the batch runs");
     let (lanes, now): (Vec<_>, _) = (world.members[0].open.keys().copied().collect(), world.now);
@@ -285,8 +288,10 @@ fn a_rebalance_does_not_wait_for_ever_for_a_handler() {
     world.members[0].closes = false;
     join(&mut world, &[("max.poll.interval.ms", "60000")]);
     assert!(world.run_until(60 * SECOND, |world| world.members[1].open.len() == 2));
-    let late =
-        world.members[0].notices.iter().filter(|notice| matches!(notice, Notice::NotClosedInTime { .. }));
+    let late = world.members[0]
+        .notices
+        .iter()
+        .filter(|notice| matches!(notice, EngineEvent::NotClosedInTime { .. }));
     assert_eq!(late.count(), 4);
 }
 
@@ -329,8 +334,10 @@ fn a_topic_that_comes_later_is_waited_for_and_then_consumed() {
     join(&mut world, &[("metadata.max.age.ms", "5000")]);
     world.run(20 * SECOND);
     assert!(world.members[0].ended.is_none());
-    let told =
-        world.members[0].notices.iter().filter(|notice| matches!(notice, Notice::TopicUnavailable { .. }));
+    let told = world.members[0]
+        .notices
+        .iter()
+        .filter(|notice| matches!(notice, EngineEvent::TopicUnavailable { .. }));
     assert_eq!(told.count(), 1);
     world.cluster.create_topic("t", 2).unwrap();
     assert!(world.run_until(20 * SECOND, |world| world.members[0].open.len() == 2));
@@ -397,7 +404,7 @@ fn a_committed_offset_beyond_a_log_that_was_cut_goes_back_to_its_end() {
     let told = world.members[next]
         .notices
         .iter()
-        .any(|notice| matches!(notice, Notice::PositionReset { from: 8, to: 5, truncated: true, .. }));
+        .any(|notice| matches!(notice, EngineEvent::PositionReset { from: 8, to: 5, truncated: true, .. }));
     assert!(told);
 }
 

@@ -11,9 +11,10 @@ use millstream_testbroker::{
     Cluster, Config as ClusterConfig, ConnectionId, Output as ClusterOutput, Versions,
 };
 
-use super::super::{Control, ControlSetup, Notice, Output, Request, Subscription};
+use super::super::{Control, ControlSetup, Output, Request, Subscription};
 use crate::config::{Config, ConfigSources};
 use crate::error::Error;
+use crate::event::EngineEvent;
 use crate::link::{Command, Event, LaneId, Mark, OpenLane};
 use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
 use crate::report::Report;
@@ -41,7 +42,7 @@ pub(super) struct Member {
     wires: BTreeMap<ConnId, Wire>,
     /// Commands to shards that the test has not looked at.
     pub(super) commands: VecDeque<(usize, Command)>,
-    pub(super) notices: Vec<Notice>,
+    pub(super) notices: Vec<EngineEvent>,
     pub(super) ended: Option<Result<Report, Error>>,
     /// What became of the partitions, once it has ended.
     pub(super) report: Report,
@@ -327,7 +328,7 @@ impl Member {
                     self.control.on_resolved(&endpoint, Err(error), now);
                 }
                 Output::Command { shard, command } => self.obey(shard, command, now),
-                Output::Notice(notice) => self.notices.push(notice),
+                Output::Event(notice) => self.notices.push(notice),
                 Output::Ended(outcome) => {
                     assert!(self.ended.replace(outcome.result()).is_none(), "ended twice");
                     self.report = outcome.report;
