@@ -51,14 +51,7 @@ impl BatchDecoder {
         pending: &PendingBatch,
         pool: &FramePool,
     ) -> Result<OpenBatch, DecodeFailure> {
-        let batch = match RecordBatch::parse(pending.bytes()) {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Err(DecodeFailure::Malformed("the batch is cut".to_owned())),
-            Err(error) => return Err(DecodeFailure::Malformed(error.to_string())),
-        };
-        if self.check_crcs && batch.verify_crc().is_err() {
-            return Err(DecodeFailure::Crc);
-        }
+        let batch = self.check(pending)?;
         let (frame, records) = match batch.codec() {
             Codec::None => {
                 let end = pending.range.end;
@@ -82,6 +75,20 @@ impl BatchDecoder {
             frame,
             records,
         })
+    }
+
+    /// Whether the batch is what was written. One that no handler gets must be looked at too: its header says how far
+    /// the watermark moves.
+    pub(crate) fn check<'p>(&self, pending: &'p PendingBatch) -> Result<RecordBatch<'p>, DecodeFailure> {
+        let batch = match RecordBatch::parse(pending.bytes()) {
+            Ok(Some(batch)) => batch,
+            Ok(None) => return Err(DecodeFailure::Malformed("the batch is cut".to_owned())),
+            Err(error) => return Err(DecodeFailure::Malformed(error.to_string())),
+        };
+        if self.check_crcs && batch.verify_crc().is_err() {
+            return Err(DecodeFailure::Crc);
+        }
+        Ok(batch)
     }
 
     fn decompress(&mut self, codec: Codec, payload: &[u8], pool: &FramePool) -> Result<Frame, DecodeFailure> {

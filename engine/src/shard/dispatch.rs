@@ -86,6 +86,9 @@ impl Shard {
                         if !segments.is_empty() {
                             break;
                         }
+                        if let Err(failure) = self.decoder.check(pending) {
+                            return (stamp, Some(failure));
+                        }
                         lane.advance_watermark(pending.next_offset, pending.leader_epoch);
                         lane.drop_front();
                         continue;
