@@ -47,7 +47,8 @@ impl Shard {
         if lanes == 0 {
             return;
         }
-        let Some((reservation, max_bytes)) = self.reserve_in_turn(index, lanes, now) else { return };
+        let place = (index, RouteKind::Session);
+        let Some((reservation, max_bytes)) = self.reserve_in_turn(place, lanes, now) else { return };
         let broker = &mut self.brokers[index];
         let route = &mut broker.session_route;
         let (Some(connection), Some(newest)) = (route.connection.as_mut(), route.fetch_version) else {
@@ -116,13 +117,13 @@ impl Shard {
 
     /// A lane that becomes fetchable while the session's Fetch is parked would wait for as long as that one does, so
     /// it is fetched beside it, and joins the session afterwards. So is one whose next batch only comes whole when it
-    /// is asked for alone.
-    fn plan_sessionless_fetch(&mut self, index: usize, now: Instant) {
+    /// is asked for alone. Returns whether it waits for memory.
+    fn plan_sessionless_fetch(&mut self, index: usize, now: Instant) -> bool {
         let broker = &mut self.brokers[index];
         // Nobody waits for a time that is over.
         broker.look_again_at = None;
         if broker.touched.is_empty() || broker.sessionless_route.fetching.is_some() {
-            return;
+            return false;
         }
         let due_at = broker
             .session_route
@@ -134,14 +135,18 @@ impl Shard {
         broker.look_again_at = due_at.filter(|at| *at > now);
         let mut slots = std::mem::take(&mut self.sessionless_slots);
         self.choose_sessionless(index, is_parked, now, &mut slots);
-        if !slots.is_empty()
-            && self.open_route(index, RouteKind::Sessionless, now)
-            && let Some((reservation, max_bytes)) = self.reserve(slots.len(), now)
-        {
-            self.send_sessionless(index, &slots, reservation, max_bytes, now);
+        let mut is_waiting = false;
+        if !slots.is_empty() && self.open_route(index, RouteKind::Sessionless, now) {
+            match self.reserve_in_turn((index, RouteKind::Sessionless), slots.len(), now) {
+                Some((reservation, max_bytes)) => {
+                    self.send_sessionless(index, &slots, reservation, max_bytes, now)
+                }
+                None => is_waiting = true,
+            }
         }
         slots.clear();
         self.sessionless_slots = slots;
+        is_waiting
     }
 
     /// Which lanes a sessionless Fetch should carry: one that must be alone, or all that wait beside a parked Fetch.
@@ -219,35 +224,45 @@ impl Shard {
         self.stats.counters.sessionless_fetches += 1;
     }
 
-    /// Sets memory aside for the answer to the session's Fetch of `lanes` partitions, and says how much it may ask for.
-    /// Brokers that find too little free stand in line, so that those whose Fetches come and go do not starve them.
-    fn reserve_in_turn(&mut self, index: usize, lanes: usize, now: Instant) -> Option<(Reservation, usize)> {
-        let is_first = self.waiting_brokers.front().is_none_or(|first| *first == index);
+    /// Sets memory aside for the answer to a Fetch of `lanes` partitions, and says how much it may ask for. Routes that
+    /// find too little free stand in line, so that those whose Fetches come and go do not starve them.
+    fn reserve_in_turn(
+        &mut self,
+        place: (usize, RouteKind),
+        lanes: usize,
+        now: Instant,
+    ) -> Option<(Reservation, usize)> {
+        let is_first = self.waiting_routes.front().is_none_or(|first| *first == place);
         let reserved = if is_first { self.reserve(lanes, now) } else { None };
         if reserved.is_some() {
-            self.leave_line(index);
-        } else if !self.waiting_brokers.contains(&index) {
-            self.waiting_brokers.push_back(index);
+            self.leave_line(place);
+        } else if !self.waiting_routes.contains(&place) {
+            self.waiting_routes.push_back(place);
         }
         reserved
     }
 
-    /// The broker got its memory, or wants none any more.
-    fn leave_line(&mut self, index: usize) {
-        self.waiting_brokers.retain(|other| *other != index);
+    /// The route got its memory, or wants none any more.
+    fn leave_line(&mut self, place: (usize, RouteKind)) {
+        self.waiting_routes.retain(|other| *other != place);
     }
 
-    /// Sends what the brokers in line wait for, as far as there is memory, and ends the waiting of those that want
+    /// Sends what the routes in line wait for, as far as there is memory, and ends the waiting of those that want
     /// nothing any more. Bounded: each round takes the first off the line or ends.
-    pub(crate) fn serve_waiting_brokers(&mut self, now: Instant) {
-        while let Some(&first) = self.waiting_brokers.front() {
-            self.plan_session_fetch(first, now);
-            let broker = &self.brokers[first];
-            if !broker.session_route.is_idle() || broker.session.is_empty() {
-                self.leave_line(first);
-            } else {
+    pub(crate) fn serve_waiting_routes(&mut self, now: Instant) {
+        while let Some(&(index, kind)) = self.waiting_routes.front() {
+            let is_waiting = match kind {
+                RouteKind::Session => {
+                    self.plan_session_fetch(index, now);
+                    let broker = &self.brokers[index];
+                    broker.session_route.is_idle() && !broker.session.is_empty()
+                }
+                RouteKind::Sessionless => self.plan_sessionless_fetch(index, now),
+            };
+            if is_waiting {
                 return;
             }
+            self.leave_line((index, kind));
         }
     }
 

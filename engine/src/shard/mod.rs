@@ -97,8 +97,8 @@ pub(crate) struct Shard {
     ops: Vec<IoOp>,
     events: VecDeque<Event>,
     pressure: Pressure,
-    /// Brokers whose next Fetch waits for memory, in turn; each once.
-    waiting_brokers: VecDeque<usize>,
+    /// Routes to brokers whose next Fetch waits for memory, in turn; each once.
+    waiting_routes: VecDeque<(usize, RouteKind)>,
     /// Until when the brokers may answer that the fetch sessions are closed, once the shard is to end.
     ending_until: Option<Instant>,
     is_ended: bool,
@@ -138,7 +138,7 @@ impl Shard {
             ops: Vec::new(),
             events: VecDeque::with_capacity(EVENTS_EXPECTED),
             pressure: Pressure::default(),
-            waiting_brokers: VecDeque::new(),
+            waiting_routes: VecDeque::new(),
             ending_until: None,
             is_ended: false,
             settings,
@@ -168,7 +168,7 @@ impl Shard {
             }
         }
         if self.ending_until.is_none() {
-            self.serve_waiting_brokers(now);
+            self.serve_waiting_routes(now);
         }
     }
 
