@@ -161,7 +161,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::shard::tests::rig::{Answer, Rig, Stopped, batch};
+    use crate::shard::tests::brokers::Answer;
+    use crate::shard::tests::rig::{Rig, Stopped, batch};
 
     #[test]
     fn an_event_never_overtakes_the_marks_before_it() {

@@ -117,3 +117,104 @@ impl<T: Transport> ShardLoop<T> {
 
 /// What a thread says about its start.
 pub(crate) type Started = SyncSender<Result<Waker, String>>;
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::driver::channels::channels;
+    use crate::net::TransportCounters;
+    use crate::pulse::Pulse;
+    use crate::shard::tests::brokers::{Answer, Brokers};
+    use crate::shard::tests::rig::{Rig, batch};
+
+    /// What a test does when the thread wants to sleep: nothing else but this can wake it. An error ends the loop.
+    type OnPark = Box<dyn FnMut(&mut Brokers, Option<Duration>) -> io::Result<()>>;
+
+    /// The brokers of a rig as a transport.
+    struct Played {
+        brokers: Rc<RefCell<Brokers>>,
+        completions: Vec<Completion>,
+        on_park: OnPark,
+    }
+
+    impl Transport for Played {
+        fn submit(&mut self, op: IoOp) {
+            self.completions.extend(self.brokers.borrow_mut().carry_out(op));
+        }
+
+        fn wait(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+            let mut brokers = self.brokers.borrow_mut();
+            self.completions.extend(brokers.received());
+            if let Wait::Park(until) = wait
+                && self.completions.is_empty()
+            {
+                (self.on_park)(&mut brokers, until)?;
+                self.completions.extend(brokers.received());
+            }
+            completions.append(&mut self.completions);
+            Ok(())
+        }
+
+        fn has_pending(&mut self) -> bool {
+            !self.completions.is_empty()
+        }
+
+        fn counters(&self) -> TransportCounters {
+            TransportCounters::default()
+        }
+    }
+
+    /// Runs a shard's thread with one lane until `on_park` ends it.
+    fn run(
+        mut rig: Rig,
+        on_park: impl FnMut(&mut Brokers, Option<Duration>) -> io::Result<()> + 'static,
+    ) -> io::Error {
+        rig.settle();
+        let Rig { shard, brokers, .. } = rig;
+        let (_control, end) = channels(Arc::new(Pulse::new(Instant::now())), Arc::default());
+        let brokers = Rc::new(RefCell::new(brokers));
+        let transport = Played { brokers, completions: Vec::new(), on_park: Box::new(on_park) };
+        let looped = ShardLoop { shard, transport, end, spins: false };
+        looped.run(&mut ShardStats::new(0)).unwrap_err()
+    }
+
+    #[test]
+    fn memory_that_a_handler_frees_goes_to_the_fetch_that_waits_for_it_before_the_thread_sleeps() {
+        let mut rig = Rig::new(|settings| {
+            settings.fetch_share_bytes = 1 << 20;
+            settings.partition_fetch_max_bytes = 1 << 20;
+        });
+        rig.open(0, 1);
+        let mut asks = Vec::new();
+        let ended = run(rig, move |brokers, _| {
+            // Nothing but a broker's answer wakes the thread, so it may not sleep without having asked.
+            let fetch = brokers.fetches.pop_front().ok_or_else(|| io::Error::other("asleep for ever"))?;
+            asks.extend(fetch.asks());
+            let from = asks.len() as i64 - 1;
+            // Fills what a Fetch may take, so that the next one waits until it is handled.
+            brokers.answer(&fetch, &[Answer::records(0, from + 1, &[batch(from, 1, 960 << 10)])]);
+            if asks.len() < 5 { Ok(()) } else { Err(io::Error::other(asks.join(" "))) }
+        });
+        assert_eq!(ended.to_string(), "0@0 0@1 0@2 0@3 0@4");
+    }
+
+    #[test]
+    fn a_thread_that_could_not_tell_everything_does_not_sleep_on_it() {
+        let mut rig = Rig::new(|settings| settings.poll_records_max = 1);
+        rig.open(0, 1);
+        let count = 5000;
+        let ended = run(rig, move |brokers, until| match brokers.fetches.pop_front() {
+            // More progress than the ring to the control thread takes, which nobody empties.
+            Some(first) if !first.asks().is_empty() => {
+                brokers.answer(&first, &[Answer::records(0, count, &[batch(0, count as usize, 1)])]);
+                Ok(())
+            }
+            _ => Err(io::Error::other(format!("{:?}", until.is_some_and(|until| until <= FULL_RING_RETRY)))),
+        });
+        assert_eq!(ended.to_string(), "true");
+    }
+}

@@ -2,7 +2,8 @@
 
 use millstream_protocol::record::{Codec, ControlType, RecordBatchBuilder};
 
-use super::rig::{Answer, Rig, batch, filled, lane};
+use super::brokers::Answer;
+use super::rig::{Rig, SECOND, batch, filled, lane};
 use crate::link::{CloseReason, Command, Event};
 
 fn rig(records_max: u32) -> Rig {
@@ -147,7 +148,7 @@ fn a_wrong_crc_is_fetched_again_three_times_and_then_fails_the_lane() {
     *corrupt.last_mut().unwrap() ^= 1;
     let mut asked_anew = 0;
     for _ in 0..20 {
-        let Some(fetch) = rig.fetches.pop_front() else { break };
+        let Some(fetch) = rig.brokers.fetches.pop_front() else { break };
         let is_anew = fetch.asks() == ["0@0"];
         asked_anew += u32::from(is_anew);
         rig.answer(&fetch, &if is_anew { vec![Answer::records(0, 10, &[corrupt.clone()])] } else { vec![] });
@@ -157,6 +158,20 @@ fn a_wrong_crc_is_fetched_again_three_times_and_then_fails_the_lane() {
     assert!(rig.handled(0).is_empty());
     assert!(rig.events().iter().any(|event| matches!(event, Event::Failed { .. })));
     assert!(rig.marks().is_empty());
+}
+
+#[test]
+fn a_batch_that_no_handler_gets_moves_the_watermark_only_if_its_crc_is_right() {
+    let mut rig = rig(500);
+    let first = rig.fetch();
+    let mut corrupt = RecordBatchBuilder::new(0).last_offset(9).finish().unwrap();
+    // The delta from the first to the last offset.
+    corrupt[24] ^= 1;
+    rig.answer(&first, &[Answer::records(0, 10, &[corrupt])]);
+    rig.run();
+    assert!(rig.marks().is_empty());
+    rig.pass(SECOND);
+    assert!(rig.brokers.fetches.iter().any(|asked| asked.asks() == ["0@0"]), "it is fetched again");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What is asked for, and what becomes of the answers.
 
-use super::rig::{Answer, Rig, SECOND, batch, lane};
+use super::brokers::{Answer, Asked};
+use super::rig::{Rig, SECOND, batch, lane};
 use crate::link::{CloseReason, Command, Event, Leader};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
@@ -94,7 +95,7 @@ fn an_answer_from_before_a_seek_is_dropped() {
     rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
     rig.run();
     assert!(rig.handled(0).is_empty());
-    let asks: Vec<_> = rig.fetches.iter().flat_map(|asked| asked.asks()).collect();
+    let asks: Vec<_> = rig.brokers.fetches.iter().flat_map(|asked| asked.asks()).collect();
     assert_eq!(asks, ["0@5"]);
 }
 
@@ -124,7 +125,7 @@ fn a_leader_that_moves_to_and_fro_costs_neither_records_nor_fetches() {
     rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
     for _ in 0..5 {
         rig.pass(SECOND);
-        let Some(asked) = rig.fetches.pop_front() else { continue };
+        let Some(asked) = rig.brokers.fetches.pop_front() else { continue };
         if asked.asks() == ["0@0"] {
             rig.answer(&asked, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
         }
@@ -154,7 +155,7 @@ fn what_was_fetched_before_an_offset_fell_out_of_range_is_handled_first() {
     assert_eq!(told, Some((10, 0)));
     rig.seek(0, 1, 20);
     rig.pass(SECOND);
-    assert!(rig.fetches.iter().any(|asked| asked.asks() == ["0@20"]));
+    assert!(rig.brokers.fetches.iter().any(|asked| asked.asks() == ["0@20"]));
 }
 
 #[test]
@@ -163,7 +164,7 @@ fn a_lane_without_a_leader_is_not_fetched_before_one_is_named() {
     let first = rig.fetch();
     rig.answer(&first, &[Answer::error(0, NOT_LEADER_OR_FOLLOWER)]);
     rig.pass(10 * SECOND);
-    assert!(rig.fetches.is_empty());
+    assert!(rig.brokers.fetches.is_empty());
     assert!(rig.events().iter().any(|event| matches!(event, Event::LeaderWanted { .. })));
     rig.command(Command::Leader { lane: lane(0), leader: Some(Leader { broker: 2, epoch: 1 }) });
     let again = rig.fetch();
@@ -183,7 +184,7 @@ fn an_answer_for_a_lane_that_was_closed_and_opened_again_is_dropped() {
     rig.run();
     assert!(rig.handled(0).is_empty());
     rig.pass(SECOND);
-    assert!(rig.fetches.iter().any(|asked| asked.asks() == ["0@0"]));
+    assert!(rig.brokers.fetches.iter().any(|asked| asked.asks() == ["0@0"]));
 }
 
 #[test]
@@ -204,8 +205,8 @@ fn a_batch_that_came_in_part_is_asked_for_alone() {
     let whole = batch(0, 4, 1000);
     let cut = Answer { records: whole[..500].to_vec(), ..Answer::empty(1, 4) };
     rig.answer(&first, &[Answer::empty(0, 0), cut]);
-    let alone = rig.fetches.iter().position(super::rig::Asked::is_sessionless).expect("asked for alone");
-    let alone = rig.fetches.remove(alone).unwrap();
+    let alone = rig.brokers.fetches.iter().position(Asked::is_sessionless).expect("asked for alone");
+    let alone = rig.brokers.fetches.remove(alone).unwrap();
     assert_eq!(alone.asks(), ["1@0"]);
     rig.answer(&alone, &[Answer::records(1, 4, &[whole])]);
     rig.run();
@@ -221,7 +222,7 @@ fn a_broker_that_brings_nothing_of_what_was_asked_for_is_not_asked_in_a_tight_lo
         rig.seek(0, 1, 10);
         let mut asked = 0;
         for _ in 0..1000 {
-            let Some(fetch) = rig.fetches.pop_front() else { break };
+            let Some(fetch) = rig.brokers.fetches.pop_front() else { break };
             asked += 1;
             rig.answer(&fetch, std::slice::from_ref(&useless));
             rig.run();
@@ -229,7 +230,7 @@ fn a_broker_that_brings_nothing_of_what_was_asked_for_is_not_asked_in_a_tight_lo
         assert!(asked < 10, "{asked} Fetches in no time");
         for _ in 0..100 {
             rig.pass(SECOND);
-            if let Some(fetch) = rig.fetches.pop_front() {
+            if let Some(fetch) = rig.brokers.fetches.pop_front() {
                 rig.answer(&fetch, std::slice::from_ref(&useless));
             }
         }

@@ -2,7 +2,8 @@
 
 use millstream_protocol::record::{Codec, RecordBatchBuilder};
 
-use super::rig::{Answer, Rig, SECOND, batch, filled, lane};
+use super::brokers::Answer;
+use super::rig::{Rig, SECOND, batch, filled, lane};
 use crate::link::{CloseReason, Command};
 
 const SHARE: usize = 1 << 20;
@@ -50,7 +51,7 @@ fn a_response_larger_than_the_share_comes_although_a_paused_lane_holds_records()
     rig.command(Command::Resume(lane(0)));
     for _ in 0..10 {
         rig.pass(SECOND);
-        let Some(fetch) = rig.fetches.pop_front() else { continue };
+        let Some(fetch) = rig.brokers.fetches.pop_front() else { continue };
         let asks_anew = fetch.asks().contains(&"0@0".to_owned());
         let answers = [Answer::records(0, 9, &[batch(0, 9, 8)])];
         rig.answer(&fetch, if asks_anew { &answers } else { &[] });
@@ -65,7 +66,7 @@ fn a_lane_at_rest_keeps_its_records_when_who_wanted_their_memory_is_gone() {
     rig.command(Command::Pause(lane(0)));
     rig.answer(&first, &[Answer::records(0, 9, &[batch(0, 9, 110 << 10)]), Answer::empty(1, 0)]);
     rig.run();
-    assert!(rig.fetches.is_empty(), "there is no room to ask for the other");
+    assert!(rig.brokers.fetches.is_empty(), "there is no room to ask for the other");
     let deadline = rig.now;
     rig.command(Command::Close { lane: lane(1), reason: CloseReason::Revoked, deadline });
     rig.pass(10 * SECOND);
@@ -136,7 +137,7 @@ fn a_paused_lane_does_not_keep_the_room_for_decompression_from_the_others() {
     }
     for _ in 0..20 {
         rig.pass(SECOND);
-        let Some(fetch) = rig.fetches.pop_front() else { continue };
+        let Some(fetch) = rig.brokers.fetches.pop_front() else { continue };
         let anew = fetch.asks();
         let answers: Vec<Answer> = (0..5)
             .filter(|partition| anew.contains(&format!("{partition}@1")))
@@ -147,4 +148,31 @@ fn a_paused_lane_does_not_keep_the_room_for_decompression_from_the_others() {
     for partition in 0..5 {
         assert_eq!(rig.handled(partition), [0, 1]);
     }
+}
+
+#[test]
+fn a_lane_that_must_be_asked_for_alone_gets_its_turn_while_sessions_take_all_the_memory() {
+    let mut rig = Rig::new(|settings| {
+        // Two Fetches fit beside the connections, a third does not.
+        settings.fetch_share_bytes = 200 << 10;
+        settings.lane_share_bytes = 64 << 10;
+        settings.partition_fetch_max_bytes = 64 << 10;
+    });
+    rig.open(0, 1);
+    rig.open(1, 2);
+    rig.open(2, 2);
+    rig.settle();
+    let whole = batch(0, 4, 1000);
+    for _ in 0..20 {
+        let Some(fetch) = rig.brokers.fetches.pop_front() else { break };
+        // The session of its broker goes on with the other partition.
+        let cut = Answer { records: whole[..500].to_vec(), ..Answer::empty(1, 4) };
+        match (fetch.is_sessionless(), fetch.asks().contains(&"1@0".to_owned())) {
+            (true, _) => rig.answer(&fetch, &[Answer::records(1, 4, std::slice::from_ref(&whole))]),
+            (false, true) => rig.answer(&fetch, &[cut]),
+            (false, false) => rig.answer(&fetch, &[]),
+        }
+        rig.run();
+    }
+    assert_eq!(rig.handled(1), [0, 1, 2, 3]);
 }

@@ -1,5 +1,7 @@
 //! A shard driven by hand: the tests play its driver, its brokers, its clock and its handlers.
 
+mod adversary;
+pub(crate) mod brokers;
 mod dispatching;
 mod fetching;
 mod memory;

@@ -1,6 +1,7 @@
 //! Where lanes start: where the control plane says, or where their factory says.
 
-use super::rig::{Answer, Rig, SECOND, batch, lane};
+use super::brokers::Answer;
+use super::rig::{Rig, SECOND, batch, lane};
 use crate::error::LaneErrorCause;
 use crate::link::{CloseReason, Command, Event};
 use crate::position::StartPosition;

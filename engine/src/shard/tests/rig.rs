@@ -1,32 +1,23 @@
 //! The rig: a shard, brokers whose every answer a test writes, and handlers that note what they are given.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
-use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::fetch_response::{FetchableTopicResponse, PartitionData};
-use kafka_protocol::messages::{
-    ApiVersionsResponse, FetchRequest, FetchResponse, RequestHeader, ResponseHeader, TopicName,
-};
-use kafka_protocol::protocol::{Decodable, Encodable, StrBytes};
 use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
-use millstream_protocol::request::ApiKey;
 
+use super::brokers::{Answer, Asked, Brokers};
 use crate::config::ConfigSources;
 use crate::handler::{Batch, Context, Handler, Outcome, OwnedRecord, erase_made};
 use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, Mark, OpenLane, Topic};
-use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
+use crate::net::ConnId;
 use crate::position::StartPosition;
 use crate::pulse::Pulse;
 use crate::shard::{Clock, Shard, ShardSettings, ShardSetup};
 
 pub(crate) const TOPIC: &str = "t";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-/// The newest Fetch that names topics, so that tests need no ids.
-const FETCH_VERSION: i16 = 12;
 /// Steps without an end are a loop of ours.
 const MAX_STEPS: usize = 10_000;
 
@@ -36,11 +27,7 @@ pub(crate) struct Rig {
     pub(crate) now: Instant,
     /// What handlers do and were given.
     pub(crate) user: Arc<Mutex<User>>,
-    wires: BTreeMap<ConnId, Wire>,
-    /// Fetches that no test has answered, the oldest first.
-    pub(crate) fetches: VecDeque<Asked>,
-    /// Connections that the shard has closed.
-    pub(crate) closed: Vec<ConnId>,
+    pub(crate) brokers: Brokers,
 }
 
 /// What handlers do, and what they were given.
@@ -57,68 +44,6 @@ pub(crate) struct User {
     pub(crate) skips: bool,
     /// Where factories want to start, by partition.
     pub(crate) starts: BTreeMap<i32, StartPosition>,
-}
-
-struct Wire {
-    broker: i32,
-    outgoing: Vec<u8>,
-    incoming: VecDeque<u8>,
-    receive: Option<ReceiveTarget>,
-    is_broken: bool,
-}
-
-/// A Fetch as its broker sees it.
-#[derive(Debug)]
-pub(crate) struct Asked {
-    pub(crate) conn: ConnId,
-    pub(crate) broker: i32,
-    correlation_id: i32,
-    request: FetchRequest,
-}
-
-/// A broker's word on one partition.
-#[derive(Clone, Debug)]
-pub(crate) struct Answer {
-    pub(crate) partition: i32,
-    pub(crate) error: i16,
-    pub(crate) end: i64,
-    pub(crate) records: Vec<u8>,
-}
-
-impl Answer {
-    /// Nothing new before `end`.
-    pub(crate) fn empty(partition: i32, end: i64) -> Self {
-        Self { partition, error: 0, end, records: Vec::new() }
-    }
-
-    /// These record batches, and the end of the log.
-    pub(crate) fn records(partition: i32, end: i64, batches: &[Vec<u8>]) -> Self {
-        Self { records: batches.concat(), ..Self::empty(partition, end) }
-    }
-
-    /// An error.
-    pub(crate) fn error(partition: i32, code: i16) -> Self {
-        Self { error: code, ..Self::empty(partition, -1) }
-    }
-}
-
-impl Asked {
-    /// What is asked for as `partition@offset`, in the order of the request.
-    pub(crate) fn asks(&self) -> Vec<String> {
-        let partitions = self.request.topics.iter().flat_map(|topic| &topic.partitions);
-        partitions.map(|asked| format!("{}@{}", asked.partition, asked.fetch_offset)).collect()
-    }
-
-    /// The partitions that the session is to forget.
-    pub(crate) fn forgets(&self) -> Vec<i32> {
-        let topics = self.request.forgotten_topics_data.iter();
-        topics.flat_map(|topic| topic.partitions.iter().copied()).collect()
-    }
-
-    /// Whether it belongs to no session.
-    pub(crate) fn is_sessionless(&self) -> bool {
-        self.request.session_id == 0 && self.request.session_epoch == -1
-    }
 }
 
 /// A record batch of `count` records from `base_offset` on, each with a value of `bytes`.
@@ -145,6 +70,7 @@ impl Rig {
     pub(crate) fn new(change: impl FnOnce(&mut ShardSettings)) -> Self {
         let mut sources = ConfigSources::new();
         sources.set("bootstrap.servers", "127.0.0.1:9001");
+        sources.set("client.rack", "here");
         let mut settings = ShardSettings::new(&sources.build().unwrap(), 1).unwrap();
         settings.fetch_share_bytes = 8 << 20;
         settings.decode_reserve_bytes = 1 << 20;
@@ -168,8 +94,7 @@ impl Rig {
             bell: Box::new(|| {}),
             seed: 1,
         });
-        let wires = BTreeMap::new();
-        let mut rig = Self { shard, now, user, wires, fetches: VecDeque::new(), closed: Vec::new() };
+        let mut rig = Self { shard, now, user, brokers: Brokers::default() };
         let endpoint = |id: i32| BrokerEndpoint {
             id,
             name: Arc::from(format!("broker-{id}:9092")),
@@ -179,7 +104,7 @@ impl Rig {
         rig
     }
 
-    /// Opens a lane at offset 0 under this leader.
+    /// Opens a lane at offset 0 under this leader, for the first time.
     pub(crate) fn open(&mut self, partition: i32, leader: i32) {
         self.open_with(partition, leader, |_| {});
     }
@@ -219,12 +144,13 @@ impl Rig {
             let mut ops = Vec::new();
             self.shard.take_ops(&mut ops);
             let is_idle = ops.is_empty();
-            for op in ops {
-                self.carry_out(op);
-            }
-            if !self.receive() && is_idle {
+            let mut completions: Vec<_> =
+                ops.into_iter().filter_map(|op| self.brokers.carry_out(op)).collect();
+            completions.extend(self.brokers.received());
+            if is_idle && completions.is_empty() {
                 return;
             }
+            completions.into_iter().for_each(|completion| self.shard.on_completion(completion, self.now));
         }
         panic!("the shard does not come to rest");
     }
@@ -260,20 +186,18 @@ impl Rig {
 
     /// The oldest Fetch that is not answered.
     pub(crate) fn fetch(&mut self) -> Asked {
-        self.fetches.pop_front().expect("the shard has asked")
+        self.brokers.fetches.pop_front().expect("the shard has asked")
     }
 
     /// Sends the answer to a Fetch; handlers are not called yet.
     pub(crate) fn answer(&mut self, asked: &Asked, answers: &[Answer]) {
-        self.send(asked, answers);
+        self.brokers.answer(asked, answers);
         self.settle();
     }
 
     /// Breaks a connection.
     pub(crate) fn break_off(&mut self, conn: ConnId) {
-        if let Some(wire) = self.wires.get_mut(&conn) {
-            wire.is_broken = true;
-        }
+        self.brokers.break_off(conn);
         self.settle();
     }
 
@@ -294,117 +218,6 @@ impl Rig {
     pub(crate) fn marks(&mut self) -> Vec<Mark> {
         std::iter::from_fn(|| self.shard.poll_mark()).collect()
     }
-
-    fn carry_out(&mut self, op: IoOp) {
-        let completion = match op {
-            IoOp::Connect { conn, address } => {
-                let broker = i32::from(address.port()) - 9000;
-                let wire = Wire {
-                    broker,
-                    outgoing: Vec::new(),
-                    incoming: VecDeque::new(),
-                    receive: None,
-                    is_broken: false,
-                };
-                self.wires.insert(conn, wire);
-                Completion::Connected { conn, result: Ok(()) }
-            }
-            IoOp::Send { conn, bytes } => {
-                self.take_requests(conn, &bytes);
-                Completion::Sent { conn, bytes, result: Ok(()) }
-            }
-            IoOp::Receive { conn, target } => {
-                if let Some(wire) = self.wires.get_mut(&conn) {
-                    wire.receive = Some(target);
-                }
-                return;
-            }
-            IoOp::Close { conn } => {
-                self.wires.remove(&conn);
-                self.closed.push(conn);
-                self.fetches.retain(|asked| asked.conn != conn);
-                return;
-            }
-        };
-        self.shard.on_completion(completion, self.now);
-    }
-
-    fn take_requests(&mut self, conn: ConnId, bytes: &[u8]) {
-        let Some(wire) = self.wires.get_mut(&conn) else { return };
-        wire.outgoing.extend_from_slice(bytes);
-        while let Some(len) = wire.outgoing.first_chunk().map(|&size| u32::from_be_bytes(size) as usize)
-            && wire.outgoing.len() >= 4 + len
-        {
-            let rest = wire.outgoing.split_off(4 + len);
-            let mut frame = Bytes::from(std::mem::replace(&mut wire.outgoing, rest)).slice(4..);
-            let (api, version) = (frame.slice(..2).get_i16(), frame.slice(2..4).get_i16());
-            let header_version = if api == ApiKey::Fetch as i16 || version >= 3 { 2 } else { 1 };
-            let header = RequestHeader::decode(&mut frame, header_version).unwrap();
-            let correlation_id = header.correlation_id;
-            if api == ApiKey::Fetch as i16 {
-                assert_eq!(version, FETCH_VERSION);
-                let request = FetchRequest::decode(&mut frame, version).unwrap();
-                self.fetches.push_back(Asked { conn, broker: wire.broker, correlation_id, request });
-            } else {
-                let ranges = [(ApiKey::Fetch, 4, FETCH_VERSION), (ApiKey::ApiVersions, 0, 3)];
-                let keys = ranges.map(|(key, min, max)| {
-                    ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
-                });
-                let response = ApiVersionsResponse::default().with_api_keys(keys.to_vec());
-                wire.incoming.extend(framed(correlation_id, 0, &response, version));
-            }
-        }
-    }
-
-    fn receive(&mut self) -> bool {
-        let mut completions = Vec::new();
-        for (&conn, wire) in &mut self.wires {
-            let is_due = wire.receive.as_ref().is_some_and(|target| {
-                let least = if target.whole { target.len } else { 1 };
-                wire.is_broken || wire.incoming.len() >= least
-            });
-            let Some(mut target) = wire.receive.take_if(|_| is_due) else { continue };
-            let count = if wire.is_broken { 0 } else { target.len.min(wire.incoming.len()) };
-            let bytes: Vec<u8> = wire.incoming.drain(..count).collect();
-            target.frame.fill(target.start, &bytes);
-            completions.push(Completion::Received { conn, target, result: Ok(count) });
-        }
-        let any = !completions.is_empty();
-        for completion in completions {
-            self.shard.on_completion(completion, self.now);
-        }
-        any
-    }
-
-    fn send(&mut self, asked: &Asked, answers: &[Answer]) {
-        let partition = |answer: &Answer| {
-            PartitionData::default()
-                .with_partition_index(answer.partition)
-                .with_error_code(answer.error)
-                .with_high_watermark(answer.end)
-                .with_last_stable_offset(answer.end)
-                .with_log_start_offset(0)
-                .with_records(Some(Bytes::from(answer.records.clone())))
-        };
-        let topic = FetchableTopicResponse::default()
-            .with_topic(TopicName(StrBytes::from_static_str(TOPIC)))
-            .with_partitions(answers.iter().map(partition).collect());
-        let topics = if answers.is_empty() { Vec::new() } else { vec![topic] };
-        // A session of the broker's own number, where one is asked for.
-        let session_id = if asked.is_sessionless() { 0 } else { 100 + asked.broker };
-        let response = FetchResponse::default().with_session_id(session_id).with_responses(topics);
-        if let Some(wire) = self.wires.get_mut(&asked.conn) {
-            wire.incoming.extend(framed(asked.correlation_id, 1, &response, FETCH_VERSION));
-        }
-    }
-}
-
-fn framed(correlation_id: i32, header_version: i16, response: &impl Encodable, version: i16) -> Vec<u8> {
-    let mut body = BytesMut::new();
-    let header = ResponseHeader::default().with_correlation_id(correlation_id);
-    header.encode(&mut body, header_version).unwrap();
-    response.encode(&mut body, version).unwrap();
-    [&u32::try_from(body.len()).unwrap().to_be_bytes()[..], &body[..]].concat()
 }
 
 /// A clock that stands while handlers run.
