@@ -103,7 +103,21 @@ pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
 pub use stats::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};
 
-/// The examples of the README, compiled.
+/// The examples of the README and of the pages for users, compiled, and run where they can be.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/coming-from.md")]
+    struct ComingFrom;
+    #[doc = include_str!("../../docs/delivery.md")]
+    struct Delivery;
+    #[doc = include_str!("../../docs/errors.md")]
+    struct Errors;
+    #[doc = include_str!("../../docs/memory.md")]
+    struct Memory;
+    #[doc = include_str!("../../docs/testing.md")]
+    struct Testing;
+    #[doc = include_str!("../../docs/threads.md")]
+    struct Threads;
+}

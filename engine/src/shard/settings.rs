@@ -71,3 +71,21 @@ impl ShardSettings {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::ConfigSources;
+
+    #[test]
+    fn a_lane_may_hold_two_partition_fetches_and_at_most_half_of_what_its_shard_fetches_with() {
+        let lane_share_bytes = |partition_fetch_max: &str| {
+            let mut sources = ConfigSources::new();
+            sources.set("bootstrap.servers", "k:1").set("max.partition.fetch.bytes", partition_fetch_max);
+            // 64 MiB for two shards, of which each sets 8 MiB aside: 24 MiB to fetch with.
+            ShardSettings::new(&sources.build().unwrap(), 2).unwrap().lane_share_bytes
+        };
+        assert_eq!(lane_share_bytes("1048576"), 2 << 20);
+        assert_eq!(lane_share_bytes("33554432"), 12 << 20);
+    }
+}
