@@ -78,7 +78,7 @@ fn main() -> Result<(), BoxError> {
     let missed: Vec<_> = subscribers.iter().map(|subscriber| Arc::clone(&subscriber.missed)).collect();
 
     let engine = source
-        .engine()
+        .engine()?
         .group("fan-out")
         .topics([source.topic()])
         .build()?

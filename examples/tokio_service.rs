@@ -52,7 +52,7 @@ async fn main() -> Result<(), BoxError> {
     let totals = Arc::new(Totals::default());
     let counted = Arc::clone(&totals);
     let engine = source
-        .engine()
+        .engine()?
         .stop_at_end(false)
         .group("order-totals")
         .topics([source.topic()])

@@ -1,6 +1,6 @@
 //! What the examples share: orders to consume, from a broker of yours or from one inside the process.
 //!
-//! Every example takes `--bootstrap HOST:PORT` and `--topic NAME`. Without them it starts a broker on a loopback port,
+//! Every example takes `--bootstrap HOST:PORT`, `--topic NAME` and `--property KEY=VALUE`. Without a broker it starts a broker on a loopback port,
 //! writes [`SAMPLE_ORDERS`] orders to it and consumes those, so that one command shows something.
 
 use std::error::Error;
@@ -24,6 +24,8 @@ pub type BoxError = Box<dyn Error + Send + Sync>;
 pub struct Source {
     bootstrap: String,
     topic: String,
+    /// `key=value` of Kafka's properties.
+    properties: Vec<String>,
     /// What an example of its own understands, such as `--database FILE`.
     options: Vec<(String, String)>,
     // Held for as long as it is consumed from.
@@ -36,13 +38,19 @@ impl Source {
     /// # Errors
     /// An argument that is not known, or no broker could be started.
     pub fn from_args(options: &[&str]) -> Result<Self, BoxError> {
-        let mut source =
-            Self { bootstrap: String::new(), topic: "orders".to_owned(), options: Vec::new(), broker: None };
+        let mut source = Self {
+            bootstrap: String::new(),
+            topic: "orders".to_owned(),
+            properties: Vec::new(),
+            options: Vec::new(),
+            broker: None,
+        };
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next()? {
             match argument {
                 Long("bootstrap") => source.bootstrap = parser.value()?.string()?,
                 Long("topic") => source.topic = parser.value()?.string()?,
+                Long("property") => source.properties.push(parser.value()?.string()?),
                 Long(name) if options.contains(&name) => {
                     let name = name.to_owned();
                     source.options.push((name, parser.value()?.string()?));
@@ -75,11 +83,19 @@ impl Source {
     }
 
     /// An engine that begins with the oldest order.
-    pub fn engine(&self) -> EngineBuilder {
-        Engine::builder()
+    ///
+    /// # Errors
+    /// A property without `=`; its name and value are checked when the engine is built.
+    pub fn engine(&self) -> Result<EngineBuilder, BoxError> {
+        let mut engine = Engine::builder();
+        for property in &self.properties {
+            engine = engine.argument(property)?;
+        }
+        let engine = engine
             .property("bootstrap.servers", &self.bootstrap)
             .property("auto.offset.reset", "earliest")
-            .stop_at_end(self.is_sample())
+            .stop_at_end(self.is_sample());
+        Ok(engine)
     }
 }
 

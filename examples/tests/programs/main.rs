@@ -3,3 +3,4 @@
 mod fan_out;
 mod program;
 mod tokio_service;
+mod totals_store;
