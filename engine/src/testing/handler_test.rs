@@ -1,25 +1,24 @@
 //! A handler on a partition of its own, driven by hand.
 
 use std::cell::{Ref, RefCell, RefMut};
-use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::builder::HandlerTestBuilder;
 use super::clock::VirtualClock;
 use super::record::{FETCH_VERSION, TestBatch, fetch_response};
 use super::recorder::Notes;
 use super::run::{Closed, Run};
-use crate::config::ConfigSources;
-use crate::error::{BoxError, LaneError};
-use crate::handler::{Handler, Lane};
-use crate::link::{CloseReason, Command, Event, LaneId, OpenLane, Topic};
-use crate::pulse::Pulse;
-use crate::shard::{Clock, Shard, ShardSettings, ShardSetup};
+use crate::error::LaneError;
+use crate::handler::Handler;
+use crate::link::{CloseReason, Command, Event, LaneId, Topic};
+use crate::position::StartPosition;
+use crate::shard::{Clock, Shard};
 
 /// The one lane of the shard.
-const LANE: LaneId = LaneId { slot: 0, opening: 1 };
+pub(super) const LANE: LaneId = LaneId { slot: 0, opening: 1 };
 
 /// Runs a [`Handler`] against made-up records, on a partition of its own: no broker, no threads, virtual time.
 ///
@@ -60,160 +59,21 @@ const LANE: LaneId = LaneId { slot: 0, opening: 1 };
 /// assert_eq!(run.expect_error().to_string(), "prices-3 at offset 44: the handler failed: a record without key");
 /// ```
 pub struct HandlerTest<H> {
-    shard: Shard,
-    clock: VirtualClock,
-    handler: Rc<RefCell<H>>,
-    notes: Notes,
-    topic: Arc<Topic>,
-    partition: i32,
+    pub(super) shard: Shard,
+    pub(super) clock: VirtualClock,
+    pub(super) handler: Rc<RefCell<H>>,
+    pub(super) notes: Notes,
+    pub(super) topic: Arc<Topic>,
+    pub(super) partition: i32,
+    /// What the factory said by `start_at`.
+    pub(super) chosen_start: Option<StartPosition>,
     /// All record batches so far, and the offset after them.
-    log: Vec<u8>,
-    end_offset: i64,
-    commit_offset: i64,
-    seeks: u32,
-    failed: Option<LaneError>,
-    is_closed: bool,
-}
-
-/// Says which partition a [`HandlerTest`] is of, and makes it.
-#[derive(Clone, Debug)]
-pub struct HandlerTestBuilder {
-    topic: String,
-    partition: i32,
-    start_offset: i64,
-    properties: ConfigSources,
-}
-
-impl HandlerTestBuilder {
-    /// The topic's name; `test` unless set.
-    #[must_use]
-    pub fn topic(mut self, topic: impl Into<String>) -> Self {
-        self.topic = topic.into();
-        self
-    }
-
-    /// The partition's index; 0 unless set.
-    #[must_use]
-    pub fn partition(mut self, partition: i32) -> Self {
-        self.partition = partition;
-        self
-    }
-
-    /// The offset that the partition starts at; 0 unless set. Records below it are not given to the handler.
-    #[must_use]
-    pub fn start_offset(mut self, offset: i64) -> Self {
-        self.start_offset = offset;
-        self
-    }
-
-    /// Sets a property, such as `max.poll.records`.
-    #[must_use]
-    pub fn property(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.properties.set(name, value);
-        self
-    }
-
-    /// The test of this handler.
-    ///
-    /// # Panics
-    ///
-    /// When a property is not valid.
-    pub fn handler<H: Handler + 'static>(self, handler: H) -> HandlerTest<H> {
-        let handler = RefCell::new(Some(handler));
-        let factory =
-            move |_: &Lane| Ok::<_, Infallible>(handler.take().expect("one partition, one handler"));
-        match self.factory(factory) {
-            Ok(test) => test,
-            Err(error) => unreachable!("it was made before: {error}"),
-        }
-    }
-
-    /// The test of the handler that this factory makes, as [`Prepared::start`](crate::Prepared::start) takes one.
-    ///
-    /// ```
-    /// use millstream::testing::{HandlerTest, record};
-    /// # use millstream::{Batch, Context, Handler, Outcome};
-    /// # struct Checks(i32);
-    /// # impl Handler for Checks {
-    /// #     type Error = std::convert::Infallible;
-    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> {
-    /// #         Ok(Outcome::Done)
-    /// #     }
-    /// # }
-    /// let even_only = |lane: &millstream::Lane| match lane.partition() % 2 {
-    ///     0 => Ok(Checks(lane.partition())),
-    ///     _ => Err("an odd partition"),
-    /// };
-    /// assert!(HandlerTest::builder().partition(4).factory(even_only).is_ok());
-    /// let error = HandlerTest::builder().partition(5).factory(even_only).unwrap_err();
-    /// assert_eq!(error.to_string(), "test-5 at offset 0: no handler could be made: an odd partition");
-    /// ```
-    ///
-    /// # Errors
-    /// When the factory fails or panics.
-    ///
-    /// # Panics
-    /// When a property is not valid.
-    pub fn factory<F, H, E>(self, factory: F) -> Result<HandlerTest<H>, LaneError>
-    where
-        F: Fn(&Lane) -> Result<H, E> + 'static,
-        H: Handler + 'static,
-        E: Into<BoxError>,
-    {
-        let settings = match self.properties.build() {
-            Ok(config) => ShardSettings::new(&config, 1),
-            Err(error) => Err(error),
-        };
-        let settings = settings.unwrap_or_else(|error| panic!("{error}"));
-        let (clock, notes, kept) = (VirtualClock::new(), Notes::default(), Rc::new(RefCell::new(None)));
-        let (making, keeping) = (notes.clone(), Rc::clone(&kept));
-        let mut shard = Shard::new(ShardSetup {
-            index: 0,
-            settings,
-            factory: Box::new(move |lane| making.record(|| factory(lane), &keeping)),
-            pulse: Arc::new(Pulse::new(clock.now())),
-            bell: Box::new(|| {}),
-            seed: 0,
-        });
-        let topic = Arc::new(Topic { name: self.topic.into(), id: [0; 16] });
-        let open = OpenLane {
-            lane: LANE,
-            topic: Arc::clone(&topic),
-            partition: self.partition,
-            leader: None,
-            start_offset: self.start_offset,
-            start_epoch: -1,
-            no_position: None,
-            paused: false,
-        };
-        shard.on_command(Command::Open(open), clock.now());
-        while let Some(event) = shard.poll_event() {
-            match event {
-                Event::Failed { error, .. } => return Err(error),
-                // Nothing is in the log yet: all positions in it are one.
-                Event::StartWanted { lane, .. } => {
-                    let (offset, leader_epoch) = (self.start_offset, -1);
-                    shard.on_command(Command::Seek { lane, seek: 0, offset, leader_epoch }, clock.now());
-                }
-                _ => {}
-            }
-        }
-        let handler = kept.take().expect("a lane that did not fail has its handler");
-        Ok(HandlerTest {
-            shard,
-            clock,
-            handler,
-            notes,
-            topic,
-            partition: self.partition,
-            log: Vec::new(),
-            end_offset: self.start_offset,
-            commit_offset: self.start_offset,
-            seeks: 0,
-            failed: None,
-            is_closed: false,
-        })
-    }
+    pub(super) log: Vec<u8>,
+    pub(super) end_offset: i64,
+    pub(super) commit_offset: i64,
+    pub(super) seeks: u32,
+    pub(super) failed: Option<LaneError>,
+    pub(super) is_closed: bool,
 }
 
 impl<H: Handler + 'static> HandlerTest<H> {
@@ -329,6 +189,32 @@ impl<H: Handler + 'static> HandlerTest<H> {
         self.commit_offset
     }
 
+    /// Where the factory has said to start, by [`Lane::start_at`](crate::Lane::start_at). At an offset, the records begin
+    /// there; all other positions are where the test's log begins, which is empty when the factory is called.
+    ///
+    /// ```
+    /// # use millstream::testing::{HandlerTest, record};
+    /// # use millstream::{Batch, Context, Handler, Outcome, StartPosition};
+    /// # struct Totals;
+    /// # impl Handler for Totals {
+    /// #     type Error = std::convert::Infallible;
+    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    /// #         Ok(Outcome::Done)
+    /// #     }
+    /// # }
+    /// let factory = |lane: &millstream::Lane| {
+    ///     lane.start_at(StartPosition::Offset(40));
+    ///     Ok::<_, std::io::Error>(Totals)
+    /// };
+    /// let mut test = HandlerTest::builder().factory(factory)?;
+    /// assert_eq!(test.start_position(), Some(StartPosition::Offset(40)));
+    /// assert_eq!(test.batch([record("a")]).expect_done().offsets(), [40]);
+    /// # Ok::<(), millstream::LaneError>(())
+    /// ```
+    pub fn start_position(&self) -> Option<StartPosition> {
+        self.chosen_start
+    }
+
     /// Bytes of memory that records kept by [`Record::retain`](crate::Record::retain) hold back now.
     pub fn retained_bytes(&mut self) -> usize {
         self.shard.turn(self.clock.now());
@@ -393,10 +279,7 @@ impl<H: Handler + 'static> HandlerTest<H> {
 impl HandlerTest<()> {
     /// Says which partition it is, with which properties.
     pub fn builder() -> HandlerTestBuilder {
-        let mut properties = ConfigSources::new();
-        // Nobody connects to it.
-        properties.set("bootstrap.servers", "localhost:9092");
-        HandlerTestBuilder { topic: "test".to_owned(), partition: 0, start_offset: 0, properties }
+        HandlerTestBuilder::new()
     }
 }
 

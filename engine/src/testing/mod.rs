@@ -40,6 +40,7 @@
 
 #[cfg(feature = "test-broker")]
 mod broker;
+mod builder;
 mod clock;
 mod context;
 mod deliveries;
@@ -54,11 +55,12 @@ mod tests;
 
 #[cfg(feature = "test-broker")]
 pub use broker::{Fault, Request, TestBroker, TestBrokerError};
+pub use builder::HandlerTestBuilder;
 pub use context::MockContext;
 pub use deliveries::{Delivered, Deliveries, Recording};
 pub use expected::Expected;
 pub use findings::{Findings, Stretch};
-pub use handler_test::{HandlerTest, HandlerTestBuilder};
+pub use handler_test::HandlerTest;
 pub use millstream_protocol::record::Codec;
 #[cfg(feature = "test-broker")]
 pub use millstream_protocol::request::ErrorCode;

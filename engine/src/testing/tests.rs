@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Codec, HandlerTest, batch, record, tombstone};
 use crate::error::{BoxError, LaneErrorCause};
 use crate::handler::{Batch, Context, Handler, Lane, Outcome, OwnedRecord, TimestampType};
+use crate::position::StartPosition;
 
 /// Keeps what it sees and does what the values say.
 #[derive(Default)]
@@ -209,6 +210,27 @@ fn a_factory_sees_its_partition_and_may_fail() {
     assert_eq!(at(3).factory(factory).expect("mine").handler().seen, ["t/9"]);
     assert!(matches!(at(4).factory(factory).unwrap_err().cause(), LaneErrorCause::Panic(_)));
     assert!(matches!(at(5).factory(factory).unwrap_err().cause(), LaneErrorCause::Factory(_)));
+}
+
+#[test]
+fn a_factory_says_where_its_partition_starts() {
+    let at = |position: Option<StartPosition>| {
+        let factory = move |lane: &Lane| {
+            position.into_iter().for_each(|position| lane.start_at(position));
+            Ok::<_, BoxError>(Obedient::default())
+        };
+        let mut test = HandlerTest::builder().start_offset(7).factory(factory).expect("a handler");
+        assert_eq!(test.start_position(), position);
+        let offsets = test.batch(batch([record("a"), record("b")])).expect_done().offsets();
+        assert_eq!(test.commit_offset(), offsets[1] + 1);
+        let before = test.batches([batch([record("c")])]).expect_done().offsets();
+        assert_eq!(before, [offsets[1] + 1]);
+        offsets
+    };
+    assert_eq!(at(None), [7, 8]);
+    assert_eq!(at(Some(StartPosition::Offset(3))), [3, 4]);
+    assert_eq!(at(Some(StartPosition::Latest)), [7, 8]);
+    assert_eq!(at(Some(StartPosition::FromEnd(2))), [7, 8]);
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(crate) const FORMAT_VERSION: u32 = 57;
 /// build every dependency again, so it is given to rustdoc alone.
 const WRAPPER: &str = "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n";
 
-/// The descriptions of our crates with their default features.
+/// The descriptions of our crates with their features for users.
 pub(crate) fn describe(crates: &[&str]) -> Vec<Value> {
     let wrapper = Path::new(env!("CARGO_TARGET_TMPDIR")).join("rustdoc-json");
     fs::write(&wrapper, WRAPPER).unwrap();
@@ -27,7 +27,9 @@ fn json(name: &str, wrapper: &Path) -> Value {
         .current_dir(super::root())
         .env("RUSTDOC", wrapper)
         .env_remove("RUSTDOCFLAGS")
-        .args(["rustdoc", "--package", name, "--lib", "--target-dir"])
+        .args(["rustdoc", "--package", name, "--lib"])
+        .args(if name == "millstream" { &["--features", "test-broker"][..] } else { &[] })
+        .arg("--target-dir")
         .arg(target())
         .args(["--", "-Zunstable-options", "--output-format=json"])
         .output()
