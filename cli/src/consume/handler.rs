@@ -178,3 +178,90 @@ impl Run {
         self.left.as_ref().is_some_and(|left| left.load(Ordering::Relaxed) == 0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{PipeReader, Read};
+    use std::os::fd::OwnedFd;
+    use std::time::Instant;
+
+    use millstream::testing::{HandlerTest, record};
+
+    use super::super::format::Format;
+    use super::*;
+
+    /// A test of a handler that writes `offset value`, and what it writes.
+    fn writing(change: impl FnOnce(&mut Run)) -> (HandlerTest<Consumer>, Arc<Run>, PipeReader) {
+        let (reader, writer) = io::pipe().unwrap();
+        let mut run = Run {
+            clock: RunClock::new(Instant::now()),
+            totals: Totals::default(),
+            output: Output::Format(Format::parse("%o %s\\n").unwrap()),
+            sink: Sink::new(File::from(OwnedFd::from(writer))),
+            checksum: false,
+            left: None,
+            stop_at_timestamp_ms: None,
+            commits: true,
+        };
+        change(&mut run);
+        let run = Arc::new(run);
+        (HandlerTest::new(Consumer::new(Arc::clone(&run))), run, reader)
+    }
+
+    /// What was written, and counted, by the end of the run.
+    fn end(test: HandlerTest<Consumer>, run: Arc<Run>, mut written: PipeReader) -> (String, u64) {
+        drop(test);
+        let records = run.totals.sum().records;
+        drop(run);
+        let mut text = String::new();
+        written.read_to_string(&mut text).unwrap();
+        (text, records)
+    }
+
+    #[test]
+    fn what_was_not_asked_for_is_neither_written_nor_committed() {
+        let (mut test, run, written) = writing(|run| run.left = Some(AtomicU64::new(3)));
+        assert!(!test.batch([record("a"), record("b")]).expect_done().stop_requested());
+        let last = test.batch([record("c"), record("d")]);
+        assert_eq!(last.expect_error().offset(), 3);
+        assert_eq!(last.commit_offset(), 3);
+        assert_eq!(end(test, run, written), ("0 a\n1 b\n2 c\n".to_owned(), 3));
+    }
+
+    #[test]
+    fn a_batch_that_ends_with_the_last_record_asked_for_stops_in_order() {
+        let (mut test, run, written) = writing(|run| run.left = Some(AtomicU64::new(2)));
+        assert!(test.batch([record("a"), record("b")]).expect_done().stop_requested());
+        assert_eq!(test.commit_offset(), 2);
+        assert_eq!(end(test, run, written).1, 2);
+    }
+
+    #[test]
+    fn where_nothing_is_committed_the_end_of_what_was_asked_for_is_no_failure() {
+        let (mut test, run, written) = writing(|run| {
+            (run.left, run.commits) = (Some(AtomicU64::new(1)), false);
+        });
+        assert!(test.batch([record("a"), record("b")]).expect_done().stop_requested());
+        assert_eq!(end(test, run, written), ("0 a\n".to_owned(), 1));
+    }
+
+    #[test]
+    fn records_from_the_time_to_stop_at_are_left_out_and_those_behind_them() {
+        let (mut test, run, written) = writing(|run| run.stop_at_timestamp_ms = Some(20));
+        let at = |value: &str, ms| record(value).timestamp_ms(ms);
+        test.batch([at("a", 10), at("b", 20), at("c", 10)]).expect_done();
+        test.batch([at("d", 10)]).expect_done();
+        assert_eq!(end(test, run, written), ("0 a\n".to_owned(), 1));
+    }
+
+    #[test]
+    fn a_reader_that_has_gone_fails_the_batch_that_could_not_be_written() {
+        let (mut test, _run, written) = writing(|_| {});
+        test.batch([record("a")]).expect_done();
+        drop(written);
+        let unwritten = test.batch([record("b")]);
+        assert!(unwritten.expect_error().to_string().contains("standard output"), "{unwritten}");
+        assert_eq!(unwritten.commit_offset(), 1);
+    }
+}

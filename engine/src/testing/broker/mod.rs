@@ -44,6 +44,7 @@ use fault::api_key;
 /// ```
 #[derive(Debug)]
 pub struct TestBroker {
+    ids: Range<i32>,
     broker: testbroker::TestBroker,
     handle: testbroker::Handle,
 }
@@ -66,20 +67,22 @@ impl TestBroker {
     ///
     /// # Errors
     /// When there is to be none, or it cannot listen or start a thread.
-    pub fn start_cluster(brokers: usize) -> Result<Self, TestBrokerError> {
+    pub fn start_cluster(brokers: u8) -> Result<Self, TestBrokerError> {
+        let ids = 1..i32::from(brokers) + 1;
         let config = testbroker::Config {
-            brokers: (1..).take(brokers).collect(),
-            replication_factor: brokers,
+            brokers: ids.clone().collect(),
+            replication_factor: brokers.into(),
             ..testbroker::Config::default()
         };
         let broker = testbroker::TestBroker::start(config).map_err(TestBrokerError)?;
         let handle = broker.handle();
-        Ok(Self { broker, handle })
+        Ok(Self { ids, broker, handle })
     }
 
-    /// `host:port` of the first broker, as `bootstrap.servers` wants it.
+    /// `host:port` of every broker, as `bootstrap.servers` wants it.
     pub fn bootstrap(&self) -> String {
-        self.broker.bootstrap()
+        let addresses = self.ids.clone().filter_map(|id| self.broker.address(id).ok());
+        addresses.map(|address| address.to_string()).collect::<Vec<_>>().join(",")
     }
 
     /// An engine that consumes from here: one shard, from the beginning of the log where nothing is committed, and with
