@@ -1,7 +1,8 @@
 //! What the examples share: orders to consume, from a broker of yours or from one inside the process.
 //!
-//! Every example takes `--bootstrap HOST:PORT`, `--topic NAME` and `--property KEY=VALUE`. Without a broker it starts a broker on a loopback port,
-//! writes [`SAMPLE_ORDERS`] orders to it and consumes those, so that one command shows something.
+//! Every example takes `--bootstrap HOST:PORT`, `--topic NAME` and `--property KEY=VALUE`. Without a broker it starts
+//! one on a loopback port, writes [`SAMPLE_ORDERS`] orders to it and consumes those, so that one command shows
+//! something.
 
 use std::error::Error;
 

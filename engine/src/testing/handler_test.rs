@@ -189,8 +189,8 @@ impl<H: Handler + 'static> HandlerTest<H> {
         self.commit_offset
     }
 
-    /// Where the factory has said to start, by [`Lane::start_at`](crate::Lane::start_at). At an offset, the records begin
-    /// there; all other positions are where the test's log begins, which is empty when the factory is called.
+    /// Where the factory has said to start, by [`Lane::start_at`](crate::Lane::start_at). At an offset, the records
+    /// begin there; all other positions are where the test's log begins, which is empty when the factory is called.
     ///
     /// ```
     /// # use millstream::testing::{HandlerTest, record};
