@@ -129,6 +129,25 @@ mod tests {
         }
     }
 
+    /// All names of the three clients, one a line after a comment.
+    const NAMES: [&str; 3] = [
+        include_str!("names/spring-boot-4.txt"),
+        include_str!("names/sarama-1.60.txt"),
+        include_str!("names/franz-go-1.21.txt"),
+    ];
+
+    #[test]
+    fn every_name_of_spring_sarama_and_franz_go_is_known() {
+        for names in NAMES {
+            let names: Vec<&str> = names.lines().filter(|line| !line.starts_with('#')).collect();
+            assert!(names.len() > 80, "only {} names", names.len());
+            let is_unknown =
+                |name: &&&str| matches!(sort(name, ""), Finding::Verdict(Verdict::Unknown { .. }));
+            let unknown: Vec<_> = names.iter().filter(is_unknown).collect();
+            assert!(unknown.is_empty(), "{unknown:?}");
+        }
+    }
+
     #[test]
     fn go_code_becomes_properties_on_the_same_lines() {
         let text = "// the client\n\tkgo.FetchMaxWait(5 * time.Second), // long\nfetch.min.bytes=1\n";
