@@ -115,3 +115,71 @@ fn advance(transaction: &Transaction<'_>, partition: i32, from: i64, to: i64) ->
     )?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use millstream::testing::{HandlerTest, record};
+
+    use super::*;
+
+    fn test(path: &Path) -> HandlerTest<Totals> {
+        let store = path.to_owned();
+        let factory = move |lane: &millstream::Lane| {
+            let totals = Totals::open(&store, lane.partition())?;
+            lane.start_at(StartPosition::Offset(totals.next_offset));
+            Ok::<_, BoxError>(totals)
+        };
+        HandlerTest::builder().topic("orders").partition(3).factory(factory).unwrap()
+    }
+
+    /// A store of its own that is gone at the end.
+    struct Store(PathBuf);
+
+    impl Store {
+        fn new(name: &str) -> Self {
+            let store = Self(std::env::temp_dir().join(format!("{name}-{}.db", std::process::id())));
+            Connection::open(&store.0).unwrap().execute_batch(SCHEMA).unwrap();
+            store
+        }
+
+        fn cents(&self, customer: &str) -> Option<i64> {
+            let database = Connection::open(&self.0).unwrap();
+            let query = "SELECT cents FROM totals WHERE customer = ?1";
+            database.query_row(query, [customer], |row| row.get(0)).optional().unwrap()
+        }
+    }
+
+    impl Drop for Store {
+        fn drop(&mut self) {
+            for suffix in ["", "-shm", "-wal"] {
+                let _ = std::fs::remove_file(format!("{}{suffix}", self.0.display()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_with_an_order_that_is_none_changes_nothing_and_is_tried_again_from_its_start() {
+        let store = Store::new("bad-order");
+        let mut orders = test(&store.0);
+        orders.batch([record("100").key("ann"), record("50").key("bob")]).expect_done();
+        let run = orders.batch([record("7").key("ann"), record("a word").key("bob")]);
+        assert_eq!(run.expect_error().offset(), 2);
+        assert_eq!((store.cents("ann"), store.cents("bob")), (Some(100), Some(50)));
+        drop(orders);
+
+        let mut again = test(&store.0);
+        assert_eq!(again.start_position(), Some(StartPosition::Offset(2)));
+        again.batch([record("7").key("ann"), record("8").key("bob")]).expect_done();
+        assert_eq!((store.cents("ann"), store.cents("bob")), (Some(107), Some(58)));
+    }
+
+    #[test]
+    fn a_member_that_lost_its_partition_unknowingly_counts_nothing_twice() {
+        let store = Store::new("two-owners");
+        let (mut former, mut owner) = (test(&store.0), test(&store.0));
+        owner.batch([record("100").key("ann")]).expect_done();
+        let late = former.batch([record("100").key("ann")]);
+        assert!(late.expect_error().to_string().contains("handled by somebody else"), "{late}");
+        assert_eq!(store.cents("ann"), Some(100));
+    }
+}
