@@ -8,3 +8,4 @@ pub mod group;
 pub mod journal;
 pub mod kafka;
 pub mod numbers;
+pub mod seccomp;

@@ -11,6 +11,7 @@ mod sessions;
 mod starting;
 mod steering;
 mod stopping;
+mod transports;
 
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::numbers::{TOPIC, append};
