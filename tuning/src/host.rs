@@ -17,6 +17,10 @@ const CAP_IPC_LOCK: u64 = 1 << 14;
 pub struct Host {
     /// Cores of the calling thread's affinity mask, ascending.
     pub affinity: Option<Vec<usize>>,
+    /// The number of this process, as it sees it itself.
+    pub process_id: Option<u32>,
+    /// When this process was started, in the kernel's ticks since boot.
+    pub process_start_ticks: Option<u64>,
     /// Cores of the control group's cpuset.
     pub cpuset: Option<Vec<usize>>,
     /// Cores that are switched on.
@@ -92,6 +96,8 @@ impl Host {
         let cpuinfo = |key| field(cpuinfo.as_deref()?, key);
         Self {
             affinity: process.affinity,
+            process_id: process.id,
+            process_start_ticks: root.read("/proc/self/stat").as_deref().and_then(start_ticks),
             cpuset: cgroup.cpuset,
             online: root.read("/sys/devices/system/cpu/online").and_then(|text| parse_core_list(&text).ok()),
             cpu_quota: cgroup.cpu_quota,
@@ -160,6 +166,12 @@ fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     })
 }
 
+/// The 22nd field. The second is the program's name in brackets and may hold anything, brackets too.
+fn start_ticks(stat: &str) -> Option<u64> {
+    let (_, behind_name) = stat.rsplit_once(')')?;
+    behind_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
 fn memory_total_bytes(meminfo: &str) -> Option<u64> {
     let kib: u64 = field(meminfo, "MemTotal")?.strip_suffix(" kB")?.trim().parse().ok()?;
     kib.checked_mul(1024)
@@ -188,6 +200,7 @@ mod tests {
                 "proc/self/status",
                 "Name:\tx\nCapEff:\t0000000000004000\nSeccomp:\t2\nSeccomp_filters:\t1\n",
             )
+            .file("proc/self/stat", "7 (a) b) S 1 7 7 0 -1 4194560 0 0 0 0 1 2 3 4 20 0 1 0 123456 9 8 7\n")
             .file("proc/cpuinfo", "processor\t: 0\nmodel name\t: Fast CPU\nflags\t\t: fpu hypervisor tsc\n")
             .file("proc/meminfo", "MemTotal:       16384 kB\n")
             .file("sys/devices/system/cpu/online", "0-3")
@@ -198,7 +211,7 @@ mod tests {
             .file("proc/self/cgroup", "0::/\n")
             .file("sys/fs/cgroup/cpu.max", "250000 100000")
             .file("sys/fs/cgroup/cpuset.cpus.effective", "1-7");
-        let process = Process { affinity: Some(vec![0, 1, 2, 9]), ..Process::default() };
+        let process = Process { affinity: Some(vec![0, 1, 2, 9]), id: Some(7), ..Process::default() };
         let host = Host::probe_at(&fake.root(), process);
         assert_eq!(host.allowed_cores(), Some(vec![1, 2]));
         assert!(
@@ -208,6 +221,7 @@ mod tests {
             (host.io_uring_disabled, host.seccomp_filter, host.ipc_lock),
             (Some(1), Some(true), Some(true))
         );
+        assert_eq!((host.process_id, host.process_start_ticks), (Some(7), Some(123_456)));
         assert_eq!((host.virtualised, host.numa_nodes), (Some(true), Some(2)));
         assert_eq!((host.cpu_model.as_deref(), host.memory_total_bytes), (Some("Fast CPU"), Some(16 << 20)));
         assert_eq!(
@@ -239,5 +253,6 @@ mod tests {
         let host = Host::probe();
         assert!(host.allowed_cores().is_some_and(|cores| !cores.is_empty()), "{host:?}");
         assert!(host.kernel.is_some());
+        assert!(host.process_start_ticks.is_some_and(|ticks| ticks > 0), "{host:?}");
     }
 }

@@ -18,7 +18,7 @@ mod testing;
 pub use cgroup::{Cgroup, CpuQuota};
 pub use core_list::{CoreListError, CoresSetting, MAX_CORE_ID, format_core_list, parse_core_list};
 pub use host::{Host, KernelVersion};
-pub use plan::{CoreError, CorePlan, plan_cores};
+pub use plan::{CoreError, CorePlan, first_core, plan_cores};
 pub use preflight::{
     MEMLOCK_PER_EXECUTOR_BYTES, Needs, Preflight, Problem, Severity, preflight, preflight_without_ring,
 };

@@ -30,6 +30,8 @@ impl Limit {
 pub struct Process {
     /// Cores that the calling thread may run on, ascending (`sched_getaffinity`).
     pub affinity: Option<Vec<usize>>,
+    /// Its number, as it sees it itself.
+    pub id: Option<u32>,
     /// Soft RLIMIT_MEMLOCK, in bytes.
     pub memlock: Option<Limit>,
     /// Soft RLIMIT_NOFILE, in files.
@@ -41,6 +43,7 @@ impl Process {
     pub fn current() -> Self {
         Self {
             affinity: affinity(),
+            id: Some(std::process::id()),
             memlock: soft_limit(libc::RLIMIT_MEMLOCK),
             nofile: soft_limit(libc::RLIMIT_NOFILE),
         }

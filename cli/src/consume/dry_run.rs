@@ -38,7 +38,10 @@ fn versions(versions: &[ApiVersion], page: &mut String) {
 fn cores(prepared: &Prepared, page: &mut String) {
     _ = writeln!(page, "shards ({}):", prepared.core_plan_reason());
     for (shard, core) in prepared.shard_cores().iter().enumerate() {
-        _ = writeln!(page, "  shard {shard} on core {core}");
+        _ = match core {
+            Some(core) => writeln!(page, "  shard {shard} on core {core}"),
+            None => writeln!(page, "  shard {shard} on any core"),
+        };
     }
     if let Some(core) = prepared.control_core() {
         _ = writeln!(page, "  control thread on core {core}");

@@ -8,7 +8,6 @@ mod verify;
 mod view;
 
 use std::convert::Infallible;
-use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,7 +56,7 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
     };
     let broker = start_broker(&plan)?;
     let prepared = prepare(args, &broker.bootstrap())?;
-    let pinning = pinning(&prepared);
+    let placement = prepared.placement();
     let grace = prepared.config().shutdown_timeout;
     let partitions = Arc::new(Partitions::new(args.partitions));
     let run = Arc::new(Run {
@@ -69,7 +68,7 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
         let run = Arc::clone(&run);
         prepared.start(move |lane| Ok::<_, Infallible>(Verifier::new(Arc::clone(&run), lane.partition())))?
     };
-    terminal::say(&introduction(engine.handle().transport(), &pinning));
+    terminal::say(&introduction(engine.handle().transport(), &placement));
     let producer = Producer::start(plan, broker.handle(), Arc::clone(&partitions))?;
     let watch = watch(args, engine.handle(), &partitions, &producer.state)?;
     let ending =
@@ -131,25 +130,12 @@ fn prepare(args: &DemoArgs, brokers: &str) -> Result<Prepared, Failure> {
 }
 
 /// The host, the transport, the cores, and what this is not.
-fn introduction(transport: TransportKind, pinning: &str) -> String {
+fn introduction(transport: TransportKind, placement: &str) -> String {
     format!(
-        "host: {}, sockets over {transport}\n{pinning}\n\
+        "host: {}, sockets over {transport}\nplacement: {placement}\n\
          broker and producer share these cores with the consumer: this is no benchmark\n\n",
         Host::probe()
     )
-}
-
-fn pinning(prepared: &Prepared) -> String {
-    let mut text = "pinning:".to_owned();
-    // A String takes every write.
-    for (shard, core) in prepared.shard_cores().iter().enumerate() {
-        _ = write!(text, " shard {shard} to core {core},");
-    }
-    _ = match prepared.control_core() {
-        Some(core) => write!(text, " control thread to core {core}"),
-        None => write!(text, " control thread not pinned"),
-    };
-    text
 }
 
 fn watch(

@@ -89,7 +89,7 @@ impl View {
                 page,
                 "{:>5} {:>4} {:>5} {:>9} {:>10} {:>8} {:>8} {:>4.0}% {:>9} {:>6.0}%",
                 shard.shard,
-                shard.core,
+                shard.core.map_or_else(|| "any".to_owned(), |core| core.to_string()),
                 shard.lanes,
                 units::count(rates.records),
                 format!("{}/s", units::bytes(rates.bytes)),

@@ -184,8 +184,8 @@ pub static PROPERTIES: &[Property] = &[
     used(
         "cores",
         Kind::Cores,
-        "Cores to run on, one shard each: a list such as 0-3,6, or auto for what affinity, \
-         cpuset and CPU quota allow.",
+        "Cores to run on, one shard each: a list such as 0-3,6, which is always pinned, or auto for \
+         what affinity, cpuset and CPU quota allow, pinned unless a quota is in force.",
     )
     .default("auto"),
     used(

@@ -31,8 +31,8 @@ pub(crate) struct StartSetup {
     pub(crate) config: Arc<Config>,
     pub(crate) subscription: Subscription,
     pub(crate) transport: TransportKind,
-    /// A core for each shard.
-    pub(crate) cores: Vec<usize>,
+    /// Each shard's core, if it is pinned to one.
+    pub(crate) cores: Vec<Option<usize>>,
     /// The control thread's core, if it has one of its own.
     pub(crate) control_core: Option<usize>,
     pub(crate) stop_at_end: bool,
@@ -82,7 +82,7 @@ fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
         };
         let (started, answer) = sync_channel(1);
         let name = format!("millstream-{index}");
-        let thread = Thread::spawn(T::KIND, &name, Some(core), move || shard.run::<T>(&started))?;
+        let thread = Thread::spawn(T::KIND, &name, core, move || shard.run::<T>(&started))?;
         starting.push((half, thread, answer));
     }
     for (half, thread, answer) in starting {

@@ -46,19 +46,24 @@ impl Prepared {
         &self.config
     }
 
-    /// The cores that the shards run on, by shard.
-    pub fn shard_cores(&self) -> &[usize] {
+    /// The core that each shard is pinned to, by shard; `None` where its thread floats.
+    pub fn shard_cores(&self) -> &[Option<usize>] {
         &self.plan.shards
     }
 
-    /// The core that is kept for the control thread, if there is one to spare.
+    /// The core that the control thread is pinned to, if threads are pinned and there is one to spare.
     pub fn control_core(&self) -> Option<usize> {
         self.plan.control
     }
 
-    /// Why these cores.
+    /// Why these cores, and why threads are pinned to them or not.
     pub fn core_plan_reason(&self) -> &str {
         &self.plan.why
+    }
+
+    /// One line for people: where each thread runs, and why.
+    pub fn placement(&self) -> String {
+        self.plan.to_string()
     }
 
     /// Starts the shards and the control thread.
@@ -85,7 +90,7 @@ impl Prepared {
         for warning in self.config.warnings() {
             tracing::warn!("{warning}");
         }
-        tracing::info!(%transport, cores = ?self.plan.shards, control = ?self.plan.control, "{}", self.plan.why);
+        tracing::info!(%transport, "{}", self.plan);
         let (requests, received) = sync_channel(REQUESTS_MAX);
         let stop = Arc::new(StopOrder::new());
         let vitals = Vitals::new(&self.plan.shards, transport);

@@ -12,8 +12,8 @@ use crate::stats::EngineStats;
 /// What a shards' snapshot lacks to be the engine's.
 #[derive(Clone, Debug)]
 pub(super) struct Vitals {
-    /// Each shard's core.
-    pub(super) cores: Arc<[usize]>,
+    /// Each shard's core, if it is pinned to one.
+    pub(super) cores: Arc<[Option<usize>]>,
     pub(super) transport: TransportKind,
     /// CPU time of the control thread, nanoseconds.
     pub(super) control_cpu_ns: Arc<AtomicU64>,
@@ -23,7 +23,7 @@ pub(super) struct Vitals {
 
 impl Vitals {
     /// Of an engine that starts now.
-    pub(super) fn new(cores: &[usize], transport: TransportKind) -> Self {
+    pub(super) fn new(cores: &[Option<usize>], transport: TransportKind) -> Self {
         Self {
             cores: Arc::from(cores),
             transport,

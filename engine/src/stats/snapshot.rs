@@ -36,8 +36,8 @@ pub struct EngineStats {
 pub struct ShardSnapshot {
     /// Its index.
     pub shard: usize,
-    /// The core that it runs on.
-    pub core: usize,
+    /// The core that it is pinned to; `None` where its thread floats.
+    pub core: Option<usize>,
     /// Partitions that it owns now.
     pub lanes: usize,
     /// Records handled.
@@ -142,7 +142,7 @@ pub struct CommitStats {
 impl EngineStats {
     pub(crate) fn new(
         snapshot: &Snapshot,
-        cores: &[usize],
+        cores: &[Option<usize>],
         transport: TransportKind,
         uptime: Duration,
         control_cpu_ns: u64,
@@ -178,11 +178,11 @@ impl EngineStats {
 }
 
 impl ShardSnapshot {
-    fn new(stats: &super::ShardStats, cores: &[usize]) -> Self {
+    fn new(stats: &super::ShardStats, cores: &[Option<usize>]) -> Self {
         let counters = &stats.counters;
         Self {
             shard: stats.shard,
-            core: cores.get(stats.shard).copied().unwrap_or_default(),
+            core: cores.get(stats.shard).copied().flatten(),
             lanes: stats.lanes.len(),
             records: counters.records,
             batch_bytes: counters.batch_bytes,
