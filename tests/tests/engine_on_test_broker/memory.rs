@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Instant;
 
 use bytes::Bytes;
-use millstream::{BoxError, Engine, Outcome, OwnedRecord, Partitions, ShardSnapshot, StartPosition};
+use millstream::{
+    BoxError, Engine, EngineEvent, Outcome, OwnedRecord, Partitions, ShardSnapshot, StartPosition,
+};
 use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::gate::{Gate, PATIENCE};
@@ -198,13 +200,60 @@ fn a_record_larger_than_the_share_comes_alone() {
         .unwrap()
         .start(move |_| Ok::<_, BoxError>(Lengths { lengths: lengths.lock().unwrap().clone(), gate: None }))
         .unwrap();
+    let mut events = running.handle().events();
     end_of(running).unwrap();
+    let alone = |event| matches!(event, EngineEvent::AdmittedAlone { bytes, .. } if bytes >= 3 << 20);
+    assert!(events.any(alone), "it is told");
     let seen: Vec<(i32, i64, usize)> = seen.iter().collect();
     for (partition, divisor) in [(0, 1), (1, 2)] {
         let found: Vec<usize> =
             seen.iter().filter(|record| record.0 == partition).map(|record| record.2).collect();
         assert_eq!(found, sizes.map(|size| size / divisor), "partition {partition}");
     }
+}
+
+/// Keeps every record.
+struct Keep(std::sync::mpsc::Sender<OwnedRecord>);
+
+impl millstream::Handler for Keep {
+    type Error = BoxError;
+
+    fn on_batch(
+        &mut self,
+        batch: &millstream::Batch<'_>,
+        _: &mut millstream::Context<'_>,
+    ) -> Result<Outcome, BoxError> {
+        for record in batch {
+            self.0.send(record.retain())?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+#[test]
+fn a_budget_that_kept_records_exhaust_is_told_and_fetching_goes_on_once_they_are_dropped() {
+    let broker = broker_with(Config::default(), 1, 0);
+    // Four times what may be fetched.
+    const BATCHES: i64 = 200;
+    for _ in 0..BATCHES {
+        append_large(&broker, 0, 20 << 10);
+    }
+    let (kept, received) = channel();
+    let kept = Mutex::new(kept);
+    let running = small_budget(&broker)
+        .build()
+        .unwrap()
+        .start(move |_| Ok::<_, BoxError>(Keep(kept.lock().unwrap().clone())))
+        .unwrap();
+    let told = running.handle().events().find_map(|event| match event {
+        EngineEvent::MemoryExhausted { retained_bytes, .. } => Some(retained_bytes),
+        _ => None,
+    });
+    assert!(told.unwrap() >= 1 << 19, "{told:?} bytes are kept");
+    for offset in 0..BATCHES {
+        assert_eq!(received.recv_timeout(PATIENCE).unwrap().offset(), offset);
+    }
+    running.handle().shutdown(PATIENCE).unwrap();
 }
 
 #[test]
