@@ -64,7 +64,7 @@ async fn main() -> Result<(), BoxError> {
         .route("/totals", get(show_totals))
         .with_state(totals)
         .route("/ready", get(ready))
-        .route("/live", get(ready))
+        .route("/live", get(live))
         .with_state(handle.clone());
     let listener = TcpListener::bind(source.option("listen").unwrap_or("127.0.0.1:8080")).await?;
     println!("listening on http://{}", listener.local_addr()?);
@@ -101,7 +101,18 @@ async fn show_totals(State(totals): State<Arc<Totals>>) -> Json<serde_json::Valu
     Json(serde_json::json!({ "orders": orders, "cents": cents }))
 }
 
-/// For an orchestrator: 503 once the engine has ended.
-async fn ready(State(handle): State<Handle>) -> StatusCode {
-    if handle.is_finished() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+/// For an orchestrator: whether it has its partitions, and if not, what is missing.
+async fn ready(State(handle): State<Handle>) -> (StatusCode, String) {
+    let health = handle.health();
+    (status(health.is_ready()), health.to_string())
+}
+
+/// For an orchestrator: whether only a new process would help.
+async fn live(State(handle): State<Handle>) -> (StatusCode, String) {
+    let health = handle.health();
+    (status(health.is_live()), health.to_string())
+}
+
+fn status(is_well: bool) -> StatusCode {
+    if is_well { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }
 }

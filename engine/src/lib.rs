@@ -76,6 +76,7 @@ mod engine;
 mod error;
 mod event;
 mod handler;
+mod health;
 mod link;
 mod memory;
 mod net;
@@ -98,6 +99,7 @@ pub use event::{EngineEvent, Events, NextEvent};
 pub use handler::{
     Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records, TimestampType,
 };
+pub use health::{Health, HealthProblem};
 pub use net::TransportKind;
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};

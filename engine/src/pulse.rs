@@ -37,15 +37,15 @@ impl Pulse {
         self.since_ns.store(0, Ordering::Release);
     }
 
-    /// The lane whose batch has been with its handler for `limit` or longer.
-    pub(crate) fn overdue(&self, limit: Duration, now: Instant) -> Option<LaneId> {
-        let since = self.since_ns.load(Ordering::Acquire).checked_sub(1)?;
-        let running = now.saturating_duration_since(self.epoch + Duration::from_nanos(since));
-        if running < limit {
+    /// The lane whose batch has been with its handler for `limit` or longer, and since when.
+    pub(crate) fn overdue(&self, limit: Duration, now: Instant) -> Option<(LaneId, Instant)> {
+        let since_ns = self.since_ns.load(Ordering::Acquire).checked_sub(1)?;
+        let since = self.epoch + Duration::from_nanos(since_ns);
+        if now.saturating_duration_since(since) < limit {
             return None;
         }
         let lane = self.lane.load(Ordering::Relaxed);
-        Some(LaneId { slot: (lane >> 32) as u32, opening: lane as u32 })
+        Some((LaneId { slot: (lane >> 32) as u32, opening: lane as u32 }, since))
     }
 }
 
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(pulse.overdue(limit, start + limit * 9), None);
         pulse.begin(lane, start);
         assert_eq!(pulse.overdue(limit, start + limit / 2), None);
-        assert_eq!(pulse.overdue(limit, start + limit), Some(lane));
+        assert_eq!(pulse.overdue(limit, start + limit), Some((lane, start)));
         pulse.end();
         assert_eq!(pulse.overdue(limit, start + limit * 2), None);
     }

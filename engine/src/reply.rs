@@ -4,7 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-#[cfg(test)]
 use std::time::{Duration, Instant};
 
 /// A promise and the answer that it fulfils.
@@ -71,7 +70,6 @@ impl<T> Answer<T> {
     }
 
     /// Blocks until the answer is there, at most this long; gives itself back when it is not there by then.
-    #[cfg(test)]
     pub(crate) fn wait_timeout(self, timeout: Duration) -> Result<Option<T>, Self> {
         let deadline = Instant::now() + timeout;
         let mut state = self.shared.lock();

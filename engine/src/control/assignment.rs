@@ -23,6 +23,7 @@ impl Control {
             return;
         }
         let mut wrong = None;
+        let known = self.desired.len();
         for assigned in topics {
             let Some(state) = self.metadata.topic(&assigned.topic) else { continue };
             match partitions(assigned, state) {
@@ -36,6 +37,9 @@ impl Control {
                 Err(_) if self.desired.keys().any(|at| at.topic == assigned.topic) => {}
                 Err(error) => wrong = wrong.or(error),
             }
+        }
+        if self.desired.len() > known {
+            self.since.assigned(now);
         }
         if let Some(error) = wrong {
             self.fail(error, now);

@@ -49,8 +49,12 @@ pub(super) struct Lane {
     pub(super) leader: Option<Leader>,
     /// The shard asked for a leader and got no answer yet.
     pub(super) leader_wanted: bool,
-    /// Its handler took longer than `max.poll.interval.ms`.
-    pub(super) is_overdue: bool,
+    /// Since when its handler has had the batch that took longer than `max.poll.interval.ms`, the last such one.
+    pub(super) overdue_since: Option<Instant>,
+    /// When it got its slot.
+    pub(super) claimed_at: Option<Instant>,
+    /// Since when it has been open without a leader.
+    pub(super) leaderless_since: Option<Instant>,
     /// Paused by request.
     pub(super) paused: bool,
     /// Seeks sent in this opening.
@@ -113,7 +117,9 @@ impl Lanes {
             phase: Phase::Positioning,
             leader: None,
             leader_wanted: false,
-            is_overdue: false,
+            overdue_since: None,
+            claimed_at: None,
+            leaderless_since: None,
             paused: false,
             seek: 0,
             progress: Progress::default(),
@@ -147,6 +153,12 @@ impl Lanes {
     pub(super) fn find(&self, at: &TopicPartition) -> Option<&Lane> {
         let slot = *self.by_partition.get(at)?;
         self.slots[slot as usize].lane.as_ref()
+    }
+
+    /// The partition whose lane is or was last in a slot.
+    pub(super) fn place(&self, slot: u32) -> Option<&TopicPartition> {
+        let slot = self.slots.get(slot as usize)?;
+        slot.lane.as_ref().map(|lane| &lane.at).or(slot.last.as_ref())
     }
 
     /// Per slot, the partition whose lane is or was last in it.

@@ -17,7 +17,7 @@ use millstream_protocol::request::{ErrorCode, VersionTable};
 
 use super::Control;
 use super::brokers::{ChannelKey, Failure};
-use super::lanes::Phase;
+use super::lanes::{Lane, Phase};
 use super::seam::Subscription;
 use super::ticket::Ticket;
 use super::topic_partition::TopicPartition;
@@ -106,6 +106,11 @@ impl Membership {
         self.group.is_joining()
     }
 
+    /// Whether partitions are being given up.
+    pub(super) fn is_giving_up(&self) -> bool {
+        self.revoking.is_some()
+    }
+
     /// In whose name to commit; `None` while nothing can be committed.
     pub(super) fn commit_member(&self) -> Option<CommitMember> {
         let generation = self.group.generation();
@@ -150,16 +155,14 @@ impl Membership {
 
 impl Control {
     /// A batch has been with its handler for longer than `max.poll.interval.ms`: the member leaves its group, and all
-    /// its lanes are lost. May be called again for the same batch.
-    pub(crate) fn on_handler_overdue(&mut self, lane: LaneId, now: Instant) {
-        let Some(known) = self.lanes.get_mut(lane).filter(|lane| !lane.is_overdue && lane.is_on_shard())
-        else {
-            return;
-        };
+    /// its lanes are lost. May be called again for the same batch, which the handler has had since `since`.
+    pub(crate) fn on_handler_overdue(&mut self, lane: LaneId, since: Instant, now: Instant) {
+        let is_news = |lane: &&mut Lane| lane.overdue_since != Some(since) && lane.is_on_shard();
+        let Some(known) = self.lanes.get_mut(lane).filter(is_news) else { return };
         if self.stopping.is_some() {
             return;
         }
-        known.is_overdue = true;
+        known.overdue_since = Some(since);
         let at = known.at.clone();
         let limit = self.config.max_poll_interval;
         self.notify(EngineEvent::HandlerOverdue { at: at.clone(), limit });
@@ -275,7 +278,7 @@ impl Control {
             }
             GroupAction::Revoke { .. } => self.begin_revoke(now),
             GroupAction::Assigned { partitions, generation, .. } => {
-                self.on_assigned(&partitions, generation);
+                self.on_assigned(&partitions, generation, now);
                 // Metadata may have come since the leader assigned, and nobody looks at it again for a long time.
                 self.tell_group_counts();
             }
@@ -313,7 +316,7 @@ impl Control {
         self.brokers.ask(key, Ask::Group(request), ticket, now);
     }
 
-    fn on_assigned(&mut self, partitions: &[GroupPartition], generation: i32) {
+    fn on_assigned(&mut self, partitions: &[GroupPartition], generation: i32, now: Instant) {
         let Subscription::Group { start, .. } = &self.subscription else { return };
         if self.stopping.is_some() {
             return;
@@ -324,6 +327,7 @@ impl Control {
         let partitions: Vec<TopicPartition> = names.collect();
         self.desired = partitions.iter().map(|at| (at.clone(), start)).collect();
         self.is_reconcile_due = true;
+        self.since.assigned(now);
         self.notify(EngineEvent::Assigned { partitions, generation });
     }
 

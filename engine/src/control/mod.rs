@@ -14,6 +14,7 @@ mod brokers;
 mod commits;
 mod coordinator;
 mod fences;
+mod health;
 mod lanes;
 mod membership;
 mod metadata;
@@ -42,7 +43,7 @@ use millstream_protocol::backoff::Backoff;
 
 pub(crate) use brokers::Endpoint;
 pub(crate) use seam::{
-    AssignedTopic, ControlSetup, LaneInfo, Outcome, Output, Request, Snapshot, Subscription,
+    AssignedTopic, ControlSetup, LaneInfo, Outcome, Output, OverdueBatch, Request, Snapshot, Subscription,
 };
 pub use topic_partition::TopicPartition;
 
@@ -56,6 +57,7 @@ use brokers::{BrokerEvent, Brokers, ChannelKey, Failure};
 use commits::{CommitRules, Commits};
 use coordinator::{Coordinator, Found};
 use fences::Fences;
+use health::Since;
 use lanes::Lanes;
 use membership::Membership;
 use metadata::Metadata;
@@ -94,6 +96,7 @@ pub(crate) struct Control {
     endpoints: Arc<[BrokerEndpoint]>,
     snapshots: Snapshots,
     fences: Fences,
+    since: Since,
     stopping: Option<Stopping>,
     /// Kept where the engine is to stop at the end of all partitions.
     ends_reached: Option<EndsReached>,
@@ -145,6 +148,7 @@ impl Control {
             endpoints: Arc::from([]),
             snapshots: Snapshots::new(shards),
             fences: Fences::default(),
+            since: Since::new(now),
             stopping: None,
             ends_reached: stop_at_end.then(EndsReached::default),
             outputs: VecDeque::new(),
@@ -239,6 +243,7 @@ impl Control {
                 break;
             }
         }
+        self.watch_health(now);
         while let Some(endpoint) = self.brokers.take_question() {
             self.outputs.push_back(Output::Resolve(endpoint));
         }

@@ -30,7 +30,12 @@ impl Control {
                 continue;
             };
             match self.lanes.claim(&topic.topic, at.partition) {
-                Some(lane) => claimed.push((lane, at.clone(), start)),
+                Some(lane) => {
+                    if let Some(lane) = self.lanes.get_mut(lane) {
+                        lane.claimed_at = Some(now);
+                    }
+                    claimed.push((lane, at.clone(), start));
+                }
                 None => tracing::error!("{at} gets no lane: the table of lanes is full"),
             }
         }
@@ -97,6 +102,7 @@ impl Control {
             }
             lane.leader = leader;
             lane.leader_wanted = false;
+            lane.leaderless_since = None;
             commands.push((lane.shard, Command::Leader { lane: lane.id, leader }));
         }
         for (shard, command) in commands {
@@ -177,6 +183,7 @@ impl Control {
         };
         known.phase = Phase::Open;
         known.leader = self.metadata.leader(&known.at);
+        known.leaderless_since = if known.leader.is_none() { known.claimed_at } else { None };
         let command = Command::Open(OpenLane {
             lane,
             topic: Arc::clone(&known.topic),

@@ -28,6 +28,7 @@ impl Control {
                 Some(commits) => commits.wait(reply, &self.lanes, now),
                 None => reply.fulfil(Err(Error::NoGroup)),
             },
+            Request::Health { overdue, reply } => reply.fulfil(Ok(self.health(&overdue, now))),
             Request::Stats(reply) => self.snapshot(reply),
             Request::Shutdown { deadline } => self.stop(None, deadline, now),
         }

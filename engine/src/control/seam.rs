@@ -8,6 +8,7 @@ use super::topic_partition::TopicPartition;
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::EngineEvent;
+use crate::health::Health;
 use crate::link::{Command, LaneId};
 use crate::position::StartPosition;
 use crate::reply::Promise;
@@ -82,6 +83,13 @@ pub(crate) enum Request {
     },
     /// Commit all that is marked by now.
     Commit(Promise<Result<CommitReport, Error>>),
+    /// Say what is not well.
+    Health {
+        /// Batches that whoever asks has seen with their handlers for too long.
+        overdue: Vec<OverdueBatch>,
+        /// Answered at once, whatever the shards do.
+        reply: Promise<Result<Health, Error>>,
+    },
     /// Measure.
     Stats(Promise<Snapshot>),
     /// End in order.
@@ -89,6 +97,17 @@ pub(crate) enum Request {
         /// Until when handlers may take their time.
         deadline: Instant,
     },
+}
+
+/// A batch that is with its handler for longer than `max.poll.interval.ms`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OverdueBatch {
+    /// The shard's index.
+    pub(crate) shard: usize,
+    /// Its lane.
+    pub(crate) lane: LaneId,
+    /// For how long its handler has had it, milliseconds.
+    pub(crate) lasting_ms: u64,
 }
 
 /// What the control plane wants done.

@@ -96,6 +96,7 @@ impl Control {
         if self.stopping.as_ref().is_some_and(Stopping::has_ended) {
             return;
         }
+        self.since.shard_gone(shard);
         let lanes = self.lanes.iter().filter(|lane| lane.shard == shard && lane.is_on_shard());
         let lanes: Vec<LaneId> = lanes.map(|lane| lane.id).collect();
         let has_failed = self.stopping.is_none();
@@ -137,6 +138,7 @@ impl Control {
         let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Open) else { return };
         tracing::debug!("{}: the leader is asked for: {reason}", known.at);
         known.leader_wanted = true;
+        known.leaderless_since.get_or_insert(now);
         if let Some(broker) = known.leader.and_then(|leader| self.metadata.broker(leader.broker)) {
             // Its name may stand for another address by now.
             self.brokers.forget_addresses(broker);

@@ -125,8 +125,8 @@ impl<T: Transport> ControlLoop<T> {
 
     fn check_overdue(&mut self, now: Instant) {
         for end in &self.shards {
-            if let Some(lane) = end.pulse.overdue(self.max_poll_interval, now) {
-                self.control.on_handler_overdue(lane, now);
+            if let Some((lane, since)) = end.pulse.overdue(self.max_poll_interval, now) {
+                self.control.on_handler_overdue(lane, since, now);
             }
         }
     }

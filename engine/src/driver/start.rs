@@ -35,6 +35,8 @@ pub(crate) struct StartSetup {
     pub(crate) cores: Vec<Option<usize>>,
     /// The control thread's core, if it has one of its own.
     pub(crate) control_core: Option<usize>,
+    /// One for each shard.
+    pub(crate) pulses: Arc<[Arc<Pulse>]>,
     pub(crate) stop_at_end: bool,
     pub(crate) factory: HandlerFactory,
     pub(crate) requests: Receiver<Request>,
@@ -61,14 +63,13 @@ pub(crate) fn start(setup: StartSetup) -> Result<Waker, Error> {
 
 fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
     let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
-    let epoch = Instant::now();
     let control_waker = Arc::new(OnceLock::new());
     let mut ends = Vec::with_capacity(setup.cores.len());
     let mut threads = Vec::with_capacity(setup.cores.len());
     let mut starting = Vec::with_capacity(setup.cores.len());
     // All threads are started before the first is waited for: each takes milliseconds to set up.
     for (index, &core) in setup.cores.iter().enumerate() {
-        let pulse = Arc::new(Pulse::new(epoch));
+        let pulse = Arc::clone(&setup.pulses[index]);
         let (half, end) = channels(pulse.clone(), control_waker.clone());
         let shard = ShardStart {
             index,

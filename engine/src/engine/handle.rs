@@ -12,16 +12,20 @@ use super::REQUESTS_MAX;
 use super::ended::Ended;
 use super::reply::Reply;
 use super::vitals::Vitals;
-use crate::control::{Request, Snapshot, TopicPartition};
+use crate::control::{OverdueBatch, Request, Snapshot, TopicPartition};
 use crate::driver::{StopOrder, Waker};
 use crate::error::Error;
 use crate::event::Events;
+use crate::health::{Health, HealthProblem};
 use crate::net::TransportKind;
 use crate::on_shard;
 use crate::position::StartPosition;
 use crate::reply::{Promise, reply};
 use crate::report::{CommitReport, Report};
 use crate::stats::EngineStats;
+
+/// How long a probe waits for the control thread. Below the second that Kubernetes gives a probe by default.
+const HEALTH_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Watches and steers a running engine from any thread and any runtime. Clones are handles of the same engine.
 ///
@@ -107,6 +111,42 @@ impl Handle {
         }
         let vitals = self.vitals.clone();
         Reply::measured(answer, Box::new(move |snapshot: &Snapshot| vitals.stats(snapshot)))
+    }
+
+    /// Whether the engine is alive and at work, for probes: see [`Health`]. It asks the control thread, which waits for
+    /// no shard, however long a handler holds one: the answer takes microseconds, and half a second at most, after
+    /// which the silence is the answer. Any thread may call this, in a handler too.
+    ///
+    /// For Kubernetes: the readiness probe answers by [`Health::is_ready`], so that a rolling deploy goes on when this
+    /// pod has its partitions; the liveness probe by [`Health::is_live`], with a `failureThreshold` of 3. A rebalance
+    /// or a broker that restarts makes an engine unready for a while, never dead, so no restart makes it worse.
+    pub fn health(&self) -> Health {
+        if self.ended.is_set() {
+            return ended();
+        }
+        let now = Instant::now();
+        let overdue = self.vitals.overdue(now);
+        let (promise, answer) = reply();
+        let asked = self.send(Request::Health { overdue: overdue.clone(), reply: promise });
+        let answer = match asked {
+            Ok(()) => answer.wait_timeout(HEALTH_PATIENCE).ok(),
+            Err(Error::Stopped) => Some(None),
+            Err(_) => None,
+        };
+        match answer {
+            Some(Some(Ok(health))) => health,
+            Some(_) => ended(),
+            None => silent(&overdue, now.elapsed()),
+        }
+    }
+
+    /// As [`Handle::health`], without waiting at all: a control thread that is silent never answers.
+    pub fn begin_health(&self) -> Reply<Health> {
+        if self.ended.is_set() {
+            return Reply::known(Ok(ended()));
+        }
+        let overdue = self.vitals.overdue(Instant::now());
+        self.ask(|reply| Request::Health { overdue, reply })
     }
 
     /// Stops delivering from partitions; what is fetched of them is kept. Once this returns, no record of them is
@@ -276,6 +316,24 @@ impl Future for Finished {
     }
 }
 
+fn ended() -> Health {
+    let mut health = Health::default();
+    health.dies_of(HealthProblem::Ended);
+    health
+}
+
+/// What is known of an engine whose control thread does not answer.
+fn silent(overdue: &[OverdueBatch], waited: Duration) -> Health {
+    let mut health = Health::default();
+    let waited_ms = u64::try_from(waited.as_millis()).unwrap_or(u64::MAX);
+    health.dies_of(HealthProblem::ControlSilent { waited_ms });
+    for &OverdueBatch { shard, lasting_ms, .. } in overdue {
+        let (topic, partition) = (String::new(), -1);
+        health.dies_of(HealthProblem::HandlerOverdue { shard, topic, partition, lasting_ms });
+    }
+    health
+}
+
 /// A call that waits must not be made on a shard, which it might wait for.
 fn off_shard(call: &'static str) -> Result<(), Error> {
     if on_shard::is_here() { Err(Error::OnShard { call }) } else { Ok(()) }
@@ -290,12 +348,32 @@ mod tests {
     use std::sync::mpsc::sync_channel;
 
     use super::*;
+    use crate::link::LaneId;
+
+    #[test]
+    fn a_control_thread_that_does_not_answer_makes_an_engine_not_live() {
+        let (requests, received) = sync_channel(1);
+        let (stop, control) = (Arc::new(StopOrder::new()), Waker::new().unwrap());
+        let vitals = Vitals::new(&[None], TransportKind::Poll, Duration::ZERO);
+        vitals.pulses[0].begin(LaneId { slot: 0, opening: 1 }, Instant::now());
+        let handle = Handle::new(requests, stop, control, Arc::default(), vitals);
+        // Asked and not answered, refused because the queue is full, and gone.
+        let health = handle.health();
+        let [HealthProblem::ControlSilent { .. }, HealthProblem::HandlerOverdue { shard: 0, .. }] =
+            &health.not_live[..]
+        else {
+            panic!("{health}")
+        };
+        assert!(matches!(handle.health().not_live[0], HealthProblem::ControlSilent { .. }));
+        drop(received);
+        assert_eq!(handle.health().not_live, [HealthProblem::Ended]);
+    }
 
     #[test]
     fn a_stop_gets_through_although_the_queue_of_requests_is_full() {
         let (requests, _received) = sync_channel(1);
         let (stop, control) = (Arc::new(StopOrder::new()), Waker::new().unwrap());
-        let vitals = Vitals::new(&[], TransportKind::Poll);
+        let vitals = Vitals::new(&[], TransportKind::Poll, Duration::MAX);
         let handle = Handle::new(requests, Arc::clone(&stop), control, Arc::default(), vitals);
         let _waits = handle.begin_stats();
         assert!(matches!(handle.begin_commit().wait(), Err(Error::Busy(_))));

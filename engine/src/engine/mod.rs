@@ -93,7 +93,7 @@ impl Prepared {
         tracing::info!(%transport, "{}", self.plan);
         let (requests, received) = sync_channel(REQUESTS_MAX);
         let stop = Arc::new(StopOrder::new());
-        let vitals = Vitals::new(&self.plan.shards, transport);
+        let vitals = Vitals::new(&self.plan.shards, transport, self.config.max_poll_interval);
         let ended = Arc::new(Ended::default());
         let on_ended = {
             let (ended, vitals) = (ended.clone(), vitals.clone());
@@ -108,6 +108,7 @@ impl Prepared {
             transport,
             cores: self.plan.shards,
             control_core: self.plan.control,
+            pulses: Arc::clone(&vitals.pulses),
             stop_at_end: self.stop_at_end,
             factory: erase_factory(factory),
             requests: received,

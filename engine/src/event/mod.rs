@@ -232,7 +232,7 @@ impl fmt::Display for EngineEvent {
                  raise memory.budget.bytes"
             ),
             Self::MemoryExhausted { shard, holder, held_bytes, retained_bytes } => {
-                write!(f, "shard {shard}: nothing can be fetched, its memory is taken: ")?;
+                write!(f, "shard {shard}: the memory budget is exhausted, fetching waits: ")?;
                 if let Some(holder) = holder {
                     write!(f, "{holder} holds {held_bytes} bytes that are not delivered, ")?;
                 }

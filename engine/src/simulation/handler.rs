@@ -66,7 +66,7 @@ impl Handler for Recorder {
         let Site { member, clock, pulse, .. } = &self.site;
         let started = clock.now();
         let mut mood = lock(&self.site.mood);
-        mood.last = pulse.overdue(Duration::ZERO, started).map(|lane| (lane, started));
+        mood.last = pulse.overdue(Duration::ZERO, started).map(|(lane, _)| (lane, started));
         let fails_at = std::mem::take(&mut mood.fails).then(|| mood.rng.usize(..4));
         let names_done = fails_at.is_some() || mood.rng.bool();
         let record_time = RECORD_TIME_MAX.mul_f64(mood.rng.f64());

@@ -192,8 +192,8 @@ impl Member {
 
     fn check_overdue(&mut self, now: Instant) {
         for shard in &self.shards {
-            if let Some(lane) = shard.pulse.overdue(self.config.max_poll_interval, now) {
-                self.control.on_handler_overdue(lane, now);
+            if let Some((lane, since)) = shard.pulse.overdue(self.config.max_poll_interval, now) {
+                self.control.on_handler_overdue(lane, since, now);
             }
         }
     }

@@ -6,6 +6,7 @@ mod events;
 mod failures;
 mod group;
 mod handle;
+mod health;
 mod memory;
 mod sessions;
 mod starting;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use millstream::{Engine, Error, LaneErrorCause, Partitions, StartPosition};
+use millstream::{Engine, Error, LaneErrorCause, LaneSnapshot, Partitions, StartPosition};
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::gate::PATIENCE;
 use millstream_tests::journal::Journal;
@@ -49,6 +49,9 @@ fn a_position_of_the_users_own_wins_over_what_the_group_has_committed() {
         _ => Some(StartPosition::Latest),
     });
     second.wait_until(|entries| entries.count(0) == 60);
+    // The end of the other partition is found, so that what comes now comes behind it.
+    let has_found_end = |lane: &LaneSnapshot| lane.partition == 1 && lane.high_watermark == 100;
+    while !running.handle().stats().unwrap().lanes.iter().any(has_found_end) {}
     append(&broker.handle(), 1, 5);
     let entries = second.wait_until(|entries| entries.count(1) == 5);
     entries.assert_exactly([(0, 40..100), (1, 100..105)]);

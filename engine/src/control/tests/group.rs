@@ -267,8 +267,8 @@ fn a_batch_that_takes_longer_than_max_poll_interval_costs_the_membership_until_i
     world.members[0].closes = false;
     let slow = world.members[0].lane("t", 1);
     let now = world.now;
-    world.members[0].control.on_handler_overdue(slow, now);
-    world.members[0].control.on_handler_overdue(slow, now);
+    world.members[0].control.on_handler_overdue(slow, now, now);
+    world.members[0].control.on_handler_overdue(slow, now, now);
     world.run(10 * SECOND);
     assert_eq!(times(&world, 0, ApiKey::LeaveGroup).len(), 1);
     let overdue = world.members[0]

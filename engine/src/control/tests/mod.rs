@@ -3,5 +3,6 @@
 mod assign;
 mod chaos;
 mod group;
+mod health;
 mod steering;
 mod world;
