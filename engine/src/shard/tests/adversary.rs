@@ -12,7 +12,7 @@ use super::rig::{Rig, Stopped, filled};
 use crate::link::{CloseReason, Command, Event, LaneId, Leader};
 
 /// Worlds; each is another order of events.
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 const PARTITIONS: usize = 5;
 const BROKERS: i32 = 2;
 const BATCHES: usize = 40;
@@ -96,6 +96,8 @@ impl Partition {
                     });
                     continue;
                 }
+                // Larger than what the shard may fetch.
+                3 if rng.u8(..32) == 0 => filled(builder.last_offset(last), count, 100 << 10),
                 3..6 => filled(builder.codec(Codec::Zstd).last_offset(last), count, rng.usize(..20_000)),
                 _ => filled(builder.last_offset(last), count, rng.usize(..4000)),
             };
@@ -178,10 +180,10 @@ impl Faults {
 impl World {
     fn new(seed: u64) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let records_max = rng.u32(1..12);
+        let (records_max, share_kib) = (rng.u32(1..12), rng.usize(160..600));
         let rig = Rig::new(|settings| {
             settings.read_committed = true;
-            settings.fetch_share_bytes = 256 << 10;
+            settings.fetch_share_bytes = share_kib << 10;
             settings.lane_share_bytes = 64 << 10;
             settings.partition_fetch_max_bytes = 64 << 10;
             settings.decode_reserve_bytes = 160 << 10;
