@@ -62,6 +62,7 @@ impl Shard {
         let told = handler::Lane::new(open.topic.clone(), open.partition, self.index, open.start_offset);
         let leader = open.leader;
         self.lanes.open(Lane::new(open));
+        self.ready.make_room(self.lanes.slots());
         let Some(mut lane) = self.lanes.take(slot) else { return };
         match (self.factory)(&told) {
             Ok(handler) => {
@@ -138,7 +139,7 @@ impl Shard {
         for list in [&mut self.starved, &mut self.retries, &mut self.unmarked] {
             list.retain(|slot| *slot != id.slot);
         }
-        self.ready.retain(|slot| *slot != id.slot);
+        self.ready.leave(id.slot);
         if let Some(mut handler) = lane.handler.take() {
             let words = match reason {
                 CloseReason::Revoked => handler.on_revoked(deadline),

@@ -17,11 +17,11 @@ const CRC_REFETCHES_MAX: u32 = 3;
 pub(crate) const SEGMENTS_MAX: usize = 256;
 
 impl Shard {
-    /// Dispatches one batch of the next ready lane. Returns `false` when there is none that can go on: lanes that wait
-    /// for memory are looked at again in the next turn.
+    /// Dispatches one batch of the ready lane that has had the least of the shard's time. Returns `false` when there is
+    /// none that can go on: lanes that wait for memory are looked at again in the next turn.
     pub(crate) fn dispatch(&mut self, clock: &dyn Clock) -> bool {
         // Bounded: a lane that is starved is not listed again here.
-        while let Some(slot) = self.ready.pop_front() {
+        while let Some(slot) = self.ready.next() {
             let Some(mut lane) = self.lanes.take(slot) else { continue };
             lane.is_ready = false;
             let mut goes_on = false;
@@ -53,9 +53,11 @@ impl Shard {
             }
             _ => true,
         };
+        let mut ended = gathered;
         if !segments.is_empty() {
-            self.hand_over(lane, &mut segments, gathered, clock);
+            ended = self.hand_over(lane, &mut segments, gathered, clock);
         }
+        lane.place_ns = self.ready.push_back(lane.place_ns, ended.saturating_duration_since(started));
         segments.clear();
         self.segments = segments;
         goes_on
@@ -114,15 +116,15 @@ impl Shard {
         (stamp, None)
     }
 
-    /// Calls the handler and moves the watermark by what came of it.
+    /// Calls the handler and moves the watermark by what came of it. Returns when the handler was done.
     fn hand_over(
         &mut self,
         lane: &mut Lane,
         segments: &mut Vec<Segment>,
         started: Instant,
         clock: &dyn Clock,
-    ) {
-        let Some(handler) = lane.handler.as_mut() else { return };
+    ) -> Instant {
+        let Some(handler) = lane.handler.as_mut() else { return started };
         let arrived = segments[0].batch.arrived;
         self.stats.record(
             Stage::Queue,
@@ -154,6 +156,7 @@ impl Shard {
             }
             Err(cause) => self.on_failed(lane, segments, state.done_below, walked, poison, cause),
         }
+        ended
     }
 
     fn record_end_to_end(

@@ -89,6 +89,8 @@ pub(crate) struct Lane {
     pub(crate) is_compact: bool,
     /// A batch whose records were handed out in part.
     pub(crate) head: Option<OpenBatch>,
+    /// Where it stands in the shard's line of ready lanes, or stood last.
+    pub(crate) place_ns: u64,
     /// Listed among the shard's ready lanes.
     pub(crate) is_ready: bool,
     /// Listed among its leader's touched lanes.
@@ -142,6 +144,7 @@ impl Lane {
             queued_bytes: 0,
             is_compact: false,
             head: None,
+            place_ns: 0,
             is_ready: false,
             is_touched: false,
             is_listed: false,

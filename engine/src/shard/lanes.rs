@@ -40,6 +40,11 @@ impl Lanes {
         self.by_slot.get_mut(slot as usize)?.as_deref_mut()
     }
 
+    /// How many slots there are, open or free.
+    pub(crate) fn slots(&self) -> usize {
+        self.by_slot.len()
+    }
+
     /// All open lanes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.by_slot.iter().filter_map(|lane| lane.as_deref())

@@ -2,8 +2,8 @@
 //! time come in, operations and events go out, and user code is called when the driver says so.
 //!
 //! The files read in the order that a byte travels: [`routes`] keeps connections up, [`fetch`] asks, [`receive`] walks
-//! the answer and queues its batches on their [`lane`]s, [`decode`] opens them, [`dispatch`] hands them to handlers
-//! and moves watermarks.
+//! the answer and queues its batches on their [`lane`]s, [`turns`] says which of these is next, [`decode`] opens its
+//! batches, [`dispatch`] hands them to its handler and moves its watermark.
 
 mod broker;
 mod clock;
@@ -21,6 +21,7 @@ mod routes;
 mod settings;
 #[cfg(test)]
 pub(crate) mod tests;
+mod turns;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -45,6 +46,7 @@ use lane::Lane;
 use lanes::Lanes;
 use pressure::Pressure;
 use route::RouteKind;
+use turns::Turns;
 
 /// Events between two looks of the driver for which there is room from the start; more make room once.
 const EVENTS_EXPECTED: usize = 64;
@@ -77,8 +79,8 @@ pub(crate) struct Shard {
     connections: HashMap<ConnId, (usize, RouteKind)>,
     next_conn: u32,
     lanes: Lanes,
-    /// Slots of lanes with something to dispatch, in turn; each once.
-    ready: VecDeque<u32>,
+    /// Lanes with something to dispatch; each once.
+    ready: Turns,
     /// Slots of lanes whose next batch waits for memory to be decompressed into.
     starved: Vec<u32>,
     /// Slots of lanes that wait out a backoff.
@@ -126,7 +128,7 @@ impl Shard {
             connections: HashMap::new(),
             next_conn: 0,
             lanes: Lanes::default(),
-            ready: VecDeque::new(),
+            ready: Turns::default(),
             starved: Vec::new(),
             retries: Vec::new(),
             unmarked: Vec::new(),
@@ -242,7 +244,7 @@ impl Shard {
     fn list_ready(&mut self, lane: &mut Lane) {
         if !lane.is_ready {
             lane.is_ready = true;
-            self.ready.push_back(lane.id.slot);
+            lane.place_ns = self.ready.list(lane.id.slot, lane.place_ns);
         }
     }
 

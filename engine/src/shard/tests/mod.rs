@@ -7,3 +7,4 @@ mod fetching;
 mod memory;
 mod opening;
 pub(crate) mod rig;
+mod turns;

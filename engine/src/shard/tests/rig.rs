@@ -42,6 +42,9 @@ pub(crate) struct User {
     pub(crate) fails_after_done: Option<i64>,
     /// Look at no record.
     pub(crate) skips: bool,
+    /// How long handlers take, by partition, and how long all took.
+    pub(crate) takes: BTreeMap<i32, Duration>,
+    pub(crate) worked: Duration,
     /// Where factories want to start, by partition.
     pub(crate) starts: BTreeMap<i32, StartPosition>,
 }
@@ -233,6 +236,28 @@ impl Clock for Stopped {
     }
 }
 
+/// A clock that moves by what handlers take.
+pub(crate) struct Working {
+    start: Instant,
+    user: Arc<Mutex<User>>,
+}
+
+impl Working {
+    pub(crate) fn new(rig: &Rig) -> Self {
+        Self { start: rig.now, user: Arc::clone(&rig.user) }
+    }
+}
+
+impl Clock for Working {
+    fn now(&self) -> Instant {
+        self.start + self.user.lock().unwrap().worked
+    }
+
+    fn wall_ms(&self, _: Instant) -> i64 {
+        0
+    }
+}
+
 /// Notes what it is given.
 struct Noting {
     partition: i32,
@@ -244,6 +269,8 @@ impl Handler for Noting {
 
     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, String> {
         let mut user = self.user.lock().unwrap();
+        let takes = user.takes.get(&self.partition).copied().unwrap_or_default();
+        user.worked += takes;
         if let Some(offset) = user.fails_after_done {
             cx.done(offset);
             return Err("told to".to_owned());
