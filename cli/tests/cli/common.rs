@@ -69,6 +69,11 @@ pub(crate) fn summary(output: &Output) -> serde_json::Value {
 
 /// Sends SIGTERM.
 pub(crate) fn terminate(child: &Child) {
+    signal(child, libc::SIGTERM);
+}
+
+/// Sends this signal.
+pub(crate) fn signal(child: &Child, signal: i32) {
     // SAFETY: a signal to a child of ours that has not been waited for.
-    assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+    assert_eq!(unsafe { libc::kill(child.id() as i32, signal) }, 0);
 }

@@ -3,7 +3,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
-use crate::common::{broker, consume, fill, millstream, sorted_lines, stderr, stdout, summary, terminate};
+use crate::common::{
+    broker, consume, fill, millstream, signal, sorted_lines, stderr, stdout, summary, terminate,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[test]
@@ -175,6 +177,27 @@ fn a_signal_ends_it_in_order_with_its_summary() {
     assert_eq!(summary["records"], 10);
     assert_eq!(child.wait().unwrap().code(), Some(0));
     assert_eq!(stdout(&consume(&broker, &["-G", "g", "t", "-e"])), "");
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_although_a_handler_is_stuck() {
+    let broker = broker(1);
+    fill(&broker, 0, 0..500);
+    let brokers = broker.bootstrap();
+    // What a batch writes is more than a pipe holds, and nobody reads beyond the first line.
+    let format = format!("{}\\n", "x".repeat(10_000));
+    let mut child = millstream(&["consume", "-b", &brokers, "-t", "t", "-o", "beginning", "-f", &format])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    reader.read_line(&mut String::new()).unwrap();
+    // Two of one kind might be delivered as one.
+    signal(&child, libc::SIGTERM);
+    signal(&child, libc::SIGINT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(reader);
 }
 
 #[test]
