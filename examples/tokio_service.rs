@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
 use axum::{Json, Router};
-use millstream::{Batch, Context, Handle, Handler, Outcome};
+use millstream::{Batch, Context, Handle, Handler, Health, Outcome};
 use millstream_examples::{BoxError, Source, cents};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -103,14 +103,19 @@ async fn show_totals(State(totals): State<Arc<Totals>>) -> Json<serde_json::Valu
 
 /// For an orchestrator: whether it has its partitions, and if not, what is missing.
 async fn ready(State(handle): State<Handle>) -> (StatusCode, String) {
-    let health = handle.health();
+    let health = health(handle).await;
     (status(health.is_ready()), health.to_string())
 }
 
 /// For an orchestrator: whether only a new process would help.
 async fn live(State(handle): State<Handle>) -> (StatusCode, String) {
-    let health = handle.health();
+    let health = health(handle).await;
     (status(health.is_live()), health.to_string())
+}
+
+/// The answer takes microseconds, but half a second when the engine is in trouble: too long for a thread of the runtime.
+async fn health(handle: Handle) -> Health {
+    tokio::task::spawn_blocking(move || handle.health()).await.unwrap_or_default()
 }
 
 fn status(is_well: bool) -> StatusCode {
