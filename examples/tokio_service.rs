@@ -103,19 +103,20 @@ async fn show_totals(State(totals): State<Arc<Totals>>) -> Json<serde_json::Valu
 
 /// For an orchestrator: whether it has its partitions, and if not, what is missing.
 async fn ready(State(handle): State<Handle>) -> (StatusCode, String) {
-    let health = health(handle).await;
+    let health = health(&handle);
     (status(health.is_ready()), health.to_string())
 }
 
 /// For an orchestrator: whether only a new process would help.
 async fn live(State(handle): State<Handle>) -> (StatusCode, String) {
-    let health = health(handle).await;
+    let health = health(&handle);
     (status(health.is_live()), health.to_string())
 }
 
-/// The answer takes microseconds, but half a second when the engine is in trouble: too long for a thread of the runtime.
-async fn health(handle: Handle) -> Health {
-    tokio::task::spawn_blocking(move || handle.health()).await.unwrap_or_default()
+/// The answer takes microseconds, but half a second when the engine is in trouble, for which the runtime is told to go
+/// on elsewhere.
+fn health(handle: &Handle) -> Health {
+    tokio::task::block_in_place(|| handle.health())
 }
 
 fn status(is_well: bool) -> StatusCode {
