@@ -9,6 +9,7 @@ pub const MAX_CORE_ID: usize = 65_535;
 
 /// What the user asked for: a core for each shard, or the engine's own choice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum CoresSetting {
     /// As many shards as affinity, cpuset and CPU quota carry.
     #[default]

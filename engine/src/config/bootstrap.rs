@@ -12,6 +12,7 @@ const MAX_HOST_BYTES: usize = 255;
 
 /// One broker to ask: a host name or address, and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct HostPort {
     /// A host name, an IPv4 address, or an IPv6 address without brackets.
     pub host: String,

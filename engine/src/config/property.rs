@@ -4,6 +4,7 @@ use super::table::PROPERTIES;
 
 /// One row of [`PROPERTIES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Property {
     /// Kafka's name, or ours where Kafka has none. A name that ends in `*` stands for all that begin so.
     pub name: &'static str,
@@ -23,6 +24,7 @@ pub struct Property {
 
 /// Another name of a property, with the unit that its values have there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Alias {
     /// The other name.
     pub name: &'static str,
@@ -46,6 +48,7 @@ pub enum Conversion {
 
 /// The default of Kafka's Java consumer where ours is another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct JavaDefault {
     /// As Java would write it.
     pub value: &'static str,
@@ -96,6 +99,7 @@ pub enum Kind {
 
 /// One word that a [`Kind::Choice`] takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Choice {
     /// The word as Kafka writes it. One that ends in `:` stands for all that begin so.
     pub word: &'static str,

@@ -162,6 +162,7 @@ pub enum Transport {
 
 /// A shard's part of the memory budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ShardMemory {
     /// For fetched frames, at least [`MIN_SHARD_FETCH_BYTES`].
     pub fetch_bytes: usize,

@@ -11,6 +11,7 @@ use crate::position::StartPosition;
 
 /// Which partitions of a topic to consume.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Partitions {
     /// All, those added later included.
     All,
