@@ -9,7 +9,7 @@ use crate::exit::Failure;
 /// The variable that holds the filter, as in `MILLSTREAM_LOG=millstream=debug`.
 const VARIABLE: &str = "MILLSTREAM_LOG";
 /// What is logged where the variable is not set. Why the engine ended is said by the command itself, in one line.
-const DEFAULT_FILTER: &str = "error,millstream::control::notice=off";
+const DEFAULT_FILTER: &str = "error,millstream::events=off";
 
 /// Logs from now on.
 pub(crate) fn start() -> Result<(), Failure> {

@@ -93,7 +93,7 @@ mod stats;
 pub mod testing;
 
 pub use control::TopicPartition;
-pub use engine::{Engine, EngineBuilder, Finished, Handle, Partitions, Prepared, Reply};
+pub use engine::{Engine, EngineBuilder, Finished, Footprint, Handle, Partitions, Prepared, Reply, Signals};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use event::{EngineEvent, Events, NextEvent};
 pub use handler::{

@@ -19,6 +19,7 @@ pub(crate) fn run(args: &ConsumeArgs, prepared: &Prepared) -> Result<(), Failure
     cores(prepared, &mut page);
     partitions(args, prepared, &cluster, &mut page)?;
     // A String takes every write, here and below.
+    _ = writeln!(page, "{}", prepared.footprint());
     _ = writeln!(page, "configuration in force:");
     page.push_str(&effective(prepared.config(), false));
     print(&page)?;

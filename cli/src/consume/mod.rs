@@ -17,7 +17,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use millstream::config::{Config, ConfigSources};
-use millstream::{Engine, EngineBuilder, Error, LaneErrorCause, Partitions, Prepared, StartPosition};
+use millstream::{
+    Engine, EngineBuilder, Error, LaneErrorCause, Partitions, Prepared, Signals, StartPosition,
+};
 
 use crate::exit::Failure;
 use crate::measure::RunClock;
@@ -44,6 +46,8 @@ pub(crate) fn run(args: &ConsumeArgs, process_start: Instant) -> Result<(), Fail
 }
 
 fn consume(args: &ConsumeArgs, prepared: Prepared, process_start: Instant) -> Result<(), Failure> {
+    // Before anything is started, so that nothing has to be left behind.
+    let signals = Signals::catch()?;
     let run = Arc::new(Run {
         clock: RunClock::new(process_start),
         totals: Totals::default(),
@@ -70,7 +74,7 @@ fn consume(args: &ConsumeArgs, prepared: Prepared, process_start: Instant) -> Re
         }
         false => None,
     };
-    let ended = engine.wait_for_signal(grace);
+    let ended = engine.wait_for(signals, grace);
     if let Some(watch) = watch {
         watch.finish();
         terminal::clear_line();

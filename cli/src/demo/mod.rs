@@ -10,15 +10,13 @@ mod view;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use millstream::{Engine, EngineStats, Handle, Prepared, TransportKind};
+use millstream::{Engine, EngineStats, Handle, Prepared, Signals, TransportKind};
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tuning::Host;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::exit::Failure;
 use crate::measure::RunClock;
@@ -39,8 +37,6 @@ const SEED: u64 = 42;
 const COMMIT_INTERVAL_MS: &str = "500";
 /// How often it is looked whether the demo is over.
 const OVER_CHECK_INTERVAL: Duration = Duration::from_millis(5);
-/// Exit code of a process that a second signal ends: the shell's for SIGINT.
-const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 /// How long records that were sent may go unhandled, once the producer has ended, before they count as lost.
 const DRAIN_LIMIT: Duration = Duration::from_secs(10);
 
@@ -54,6 +50,7 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
         records: args.records,
         seed: SEED,
     };
+    let signals = Signals::catch()?;
     let broker = start_broker(&plan)?;
     let prepared = prepare(args, &broker.bootstrap())?;
     let placement = prepared.placement();
@@ -71,8 +68,8 @@ pub(crate) fn run(args: &DemoArgs, process_start: Instant) -> Result<(), Failure
     terminal::say(&introduction(engine.handle().transport(), &placement));
     let producer = Producer::start(plan, broker.handle(), Arc::clone(&partitions))?;
     let watch = watch(args, engine.handle(), &partitions, &producer.state)?;
-    let ending =
-        Ending::start(args, engine.handle(), Arc::clone(&partitions), Arc::clone(&producer.state), grace)?;
+    let (handled, state) = (Arc::clone(&partitions), Arc::clone(&producer.state));
+    let ending = Ending::start(args, engine.handle(), handled, state, signals, grace)?;
     let handle = engine.handle();
     let ended = engine.wait();
     let waits = producer.state.waits();
@@ -163,11 +160,11 @@ impl Ending {
         handle: Handle,
         partitions: Arc<Partitions>,
         producer: Arc<ProducerState>,
+        signals: Signals,
         grace: Duration,
     ) -> Result<Self, Failure> {
         let (stop, stopped) = mpsc::channel();
         let until = args.duration.map(|duration| Instant::now() + duration);
-        let was_signalled = signals().map_err(Failure::failed)?;
         let body = move || {
             let mut drained_by = None;
             while stopped.recv_timeout(OVER_CHECK_INTERVAL) == Err(RecvTimeoutError::Timeout) {
@@ -179,7 +176,7 @@ impl Ending {
                     }
                     return end(&handle, grace);
                 }
-                if was_signalled.load(Ordering::Relaxed) || until.is_some_and(|until| now >= until) {
+                if signals.is_caught() || until.is_some_and(|until| now >= until) {
                     producer.stop_writing();
                 }
             }
@@ -194,18 +191,6 @@ impl Ending {
         drop(self.stop);
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
-}
-
-/// A flag that SIGINT and SIGTERM set; the second of them ends the process at once.
-fn signals() -> io::Result<Arc<AtomicBool>> {
-    let was_signalled = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        // In this order: the first signal finds the flag unset and sets it, the second ends the process.
-        let flag = Arc::clone(&was_signalled);
-        signal_hook::flag::register_conditional_shutdown(signal, SECOND_SIGNAL_EXIT_CODE, flag)?;
-        signal_hook::flag::register(signal, Arc::clone(&was_signalled))?;
-    }
-    Ok(was_signalled)
 }
 
 /// Commits what is handled, so that the commit is measured too, and stops the engine.

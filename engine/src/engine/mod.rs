@@ -2,6 +2,7 @@
 
 mod builder;
 mod ended;
+mod footprint;
 mod handle;
 mod reply;
 mod signals;
@@ -15,8 +16,10 @@ use std::time::Duration;
 use millstream_tuning::{CorePlan, Host, Needs, plan_cores};
 
 pub use builder::{EngineBuilder, Partitions};
+pub use footprint::Footprint;
 pub use handle::{Finished, Handle};
 pub use reply::Reply;
+pub use signals::Signals;
 
 use crate::config::{Config, CoresSetting};
 use crate::control::{Snapshot, Subscription};
@@ -66,14 +69,18 @@ impl Prepared {
         self.plan.to_string()
     }
 
+    /// What brokers will see of this engine: connections and fetch sessions. It is logged at the start.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::new(&self.config, &self.subscription, self.plan.shards.len())
+    }
+
     /// Starts the shards and the control thread.
     ///
     /// `factory` is called once for each partition, on the core that will own it, whenever the engine gets one.
     ///
     /// # Errors
     /// [`Error::Host`] when the host denies threads, or denies io_uring where `transport=uring` insists on it; the text
-    /// names the fix. What the
-    /// brokers say comes later, as the outcome of [`Engine::wait`].
+    /// names the fix. What the brokers say comes later, as the outcome of [`Engine::wait`].
     pub fn start<F, H, E>(self, factory: F) -> Result<Engine, Error>
     where
         F: Fn(&Lane) -> Result<H, E> + Send + Sync + 'static,
@@ -91,6 +98,7 @@ impl Prepared {
             tracing::warn!("{warning}");
         }
         tracing::info!(%transport, "{}", self.plan);
+        tracing::info!("{}", self.footprint());
         let (requests, received) = sync_channel(REQUESTS_MAX);
         let stop = Arc::new(StopOrder::new());
         let vitals = Vitals::new(&self.plan.shards, transport, self.config.max_poll_interval);
@@ -178,10 +186,17 @@ impl Engine {
     /// # Errors
     /// [`Error::Abandoned`] when partitions were not finished within `grace`; otherwise what made the engine end.
     pub fn wait_for_signal(self, grace: Duration) -> Result<Report, Error> {
-        let (signals, waker) = signals::Signals::install().map_err(|source| Error::Io {
-            what: "signal handlers cannot be installed".to_owned(),
-            source: Arc::new(source),
-        })?;
+        let signals = Signals::catch()?;
+        self.wait_for(signals, grace)
+    }
+
+    /// As [`Engine::wait_for_signal`], for signals that were caught before the engine was started, so that one that
+    /// came meanwhile is not missed: then it stops at once.
+    ///
+    /// # Errors
+    /// As [`Engine::wait_for_signal`].
+    pub fn wait_for(self, signals: Signals, grace: Duration) -> Result<Report, Error> {
+        let waker = signals.waker()?;
         self.handle.on_ended(move || waker.wake());
         signals.wait();
         self.handle.shutdown(grace)

@@ -11,7 +11,11 @@ pub use stream::{Events, NextEvent};
 use crate::control::TopicPartition;
 use crate::error::LaneError;
 
-/// One thing that happened in an engine; displayed as the log says it. See [`Events`].
+/// What events are logged as, so that a filter can tell them from the rest.
+const LOG_TARGET: &str = "millstream::events";
+
+/// One thing that happened in an engine; displayed as the log says it, under the target `millstream::events`. See
+/// [`Events`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EngineEvent {
@@ -170,10 +174,10 @@ impl EngineEvent {
     /// Writes it to the log, at the level that it deserves.
     pub(crate) fn log(&self) {
         match self {
-            Self::Opened { .. } | Self::Revoked { .. } => tracing::debug!("{self}"),
-            Self::Assigned { .. } => tracing::info!("{self}"),
-            Self::Failed { .. } => tracing::error!("{self}"),
-            _ => tracing::warn!("{self}"),
+            Self::Opened { .. } | Self::Revoked { .. } => tracing::debug!(target: LOG_TARGET, "{self}"),
+            Self::Assigned { .. } => tracing::info!(target: LOG_TARGET, "{self}"),
+            Self::Failed { .. } => tracing::error!(target: LOG_TARGET, "{self}"),
+            _ => tracing::warn!(target: LOG_TARGET, "{self}"),
         }
     }
 }
