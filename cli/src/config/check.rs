@@ -1,5 +1,6 @@
 //! `config check`: what pasted properties of this or another client would do here.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
@@ -9,7 +10,7 @@ use lexopt::prelude::{Long, Short, Value};
 use millstream::config::{ConfigError, ConfigSources, MAX_PROPERTIES_FILE_BYTES, Origin, Verdict};
 use serde::Serialize;
 
-use super::dialect::{Finding, go_lines_as_properties, sort};
+use super::dialect::{Finding, as_properties, sort};
 use super::usage;
 use crate::args::print;
 use crate::exit::Failure;
@@ -121,7 +122,7 @@ struct Checked {
 impl Checked {
     fn of(file: PathBuf, text: &str) -> Result<Self, ConfigError> {
         let mut sources = ConfigSources::new();
-        sources.properties_text(file.clone(), go_lines_as_properties(text).as_bytes())?;
+        sources.properties_text(file.clone(), as_properties(text).as_bytes())?;
         let mut properties: Vec<Line> = Vec::new();
         for setting in sources.settings() {
             let Origin::File { line, .. } = &setting.origin else { continue };
@@ -224,18 +225,20 @@ impl Line {
 /// One property may come twice: under one name the last value wins; under two names two values are refused.
 fn settle(properties: &mut [Line]) -> Vec<String> {
     let mut problems = Vec::new();
-    for index in 1..properties.len() {
-        let (earlier, later) = properties.split_at_mut(index);
-        let Some(later) = later.first_mut().filter(|later| later.property.is_some()) else { continue };
-        for earlier in earlier.iter_mut().filter(|earlier| earlier.property == later.property) {
-            if earlier.name == later.name || later.name.starts_with(SPRING_CONSUMER) {
-                earlier.note = format!("line {} wins", later.line);
-            } else if earlier.name.starts_with(SPRING_CONSUMER) {
-                later.note = format!("line {} wins", earlier.line);
-            } else if earlier.value != later.value {
-                let (first, second, both) = (earlier.line, later.line, later.property.unwrap_or_default());
-                problems.push(format!("lines {first} and {second} both name {both}; keep one"));
-            }
+    let mut winners: BTreeMap<&'static str, usize> = BTreeMap::new();
+    for index in 0..properties.len() {
+        let Some(property) = properties[index].property else { continue };
+        let Some(earlier) = winners.insert(property, index) else { continue };
+        let [first, second] = [&properties[earlier], &properties[index]];
+        let (first_line, second_line) = (first.line, second.line);
+        let is_consumers = [first, second].map(|line| line.name.starts_with(SPRING_CONSUMER));
+        if first.name == second.name || is_consumers[1] {
+            properties[earlier].note = format!("line {second_line} wins");
+        } else if is_consumers[0] {
+            properties[index].note = format!("line {first_line} wins");
+            winners.insert(property, earlier);
+        } else if first.value != second.value {
+            problems.push(format!("lines {first_line} and {second_line} both name {property}; keep one"));
         }
     }
     problems

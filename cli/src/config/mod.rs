@@ -26,8 +26,8 @@ Lists every property that is used, with its value in force, where that is from, 
 
 check sorts the properties of FILE (- is standard input) into those that are used, those without effect,
 those that are not there yet, and those that nobody knows. They may be Java's, librdkafka's, Spring Boot's
-(spring.kafka.*), or lines of Go code for sarama or franz-go. It ends with 1 when one of them would be
-refused, and with 0 otherwise; the environment does not count.
+(spring.kafka.*, also in YAML), or lines of Go code for sarama or franz-go. It ends with 1 when one of them
+would be refused, and with 0 otherwise; the environment does not count.
 
   --json        one object instead of text
 

@@ -62,6 +62,7 @@ fn springs_names_are_read_in_each_spelling_with_its_units() {
         ("spring.kafka.properties[session.timeout.ms]=10000", Group::Used),
         ("spring.kafka.consumer.value-deserializer=x.Y", Group::NoEffect),
         ("spring.kafka.listener.concurrency=3", Group::NoEffect),
+        ("spring.application.name=orders", Group::NoEffect),
         ("spring.kafka.producer.acks=all", Group::NoEffect),
         ("spring.kafka.ssl.key-store-password=secret", Group::NotYet),
         ("spring.kafka.properties.sasl.jaas.config=secret", Group::NotYet),
@@ -70,6 +71,18 @@ fn springs_names_are_read_in_each_spelling_with_its_units() {
     ] {
         assert_eq!(said(text).0, group, "{text}");
     }
+}
+
+#[test]
+fn springs_yaml_is_read_with_its_lines() {
+    let checked = checked(
+        "spring:\n  kafka:\n    consumer:\n      fetch-max-wait: 1s\n    listener:\n      type: batch\n",
+    );
+    assert_eq!(
+        checked.text(),
+        "used:\n  line 4: spring.kafka.consumer.fetch-max-wait is fetch.max.wait.ms = 1000 ms\n\
+         no effect:\n  line 6: spring.kafka.listener.type: a handler always gets batches\n"
+    );
 }
 
 #[test]

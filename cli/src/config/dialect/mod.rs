@@ -4,6 +4,7 @@ mod franz_go;
 mod sarama;
 mod spring;
 mod values;
+mod yaml;
 
 use millstream::config::{Verdict, check};
 
@@ -52,8 +53,11 @@ pub(crate) fn sort(name: &str, value: &str) -> Finding {
     }
 }
 
-/// Turns lines that are Go code into `name=value`, each on its own line, and leaves the others alone.
-pub(crate) fn go_lines_as_properties(text: &str) -> String {
+/// Turns Spring's YAML and lines that are Go code into `name=value`, each on its own line, and leaves the rest alone.
+pub(crate) fn as_properties(text: &str) -> String {
+    if let Some(properties) = yaml::as_properties(text) {
+        return properties;
+    }
     let lines = text.lines().map(|line| match line.trim_start() {
         comment if comment.starts_with("//") => format!("#{comment}"),
         option if option.starts_with(franz_go::PREFIX) => franz_go::as_property(option),
@@ -152,7 +156,7 @@ mod tests {
     fn go_code_becomes_properties_on_the_same_lines() {
         let text = "// the client\n\tkgo.FetchMaxWait(5 * time.Second), // long\nfetch.min.bytes=1\n";
         assert_eq!(
-            go_lines_as_properties(text),
+            as_properties(text),
             "#// the client\nkgo.FetchMaxWait=5 * time.Second\nfetch.min.bytes=1"
         );
     }

@@ -5,12 +5,17 @@ use super::values::Reading::{Same, SpringDuration, SpringSize, Words};
 use super::{ADMIN, PRODUCER, Row, SASL, TLS, Translated, look_up};
 
 const PREFIX: &str = "spring.kafka.";
+/// What else stands in the files of a Spring application.
+const OTHERS: [&str; 4] = ["spring.", "server.", "management.", "logging."];
 /// What is below these goes to Kafka as it is.
 const PASSED: [&str; 4] = ["properties.", "consumer.properties.", "properties[", "consumer.properties["];
 
 /// What a name of Spring's means; `None` for names of others.
 pub(super) fn find(name: &str) -> Option<Translated> {
-    let rest = name.strip_prefix(PREFIX)?;
+    let Some(rest) = name.strip_prefix(PREFIX) else {
+        let others = OTHERS.iter().any(|start| name.starts_with(start));
+        return others.then_some(Translated::Means(NoEffect("it has nothing to do with Kafka")));
+    };
     if let Some(passed) = PASSED.iter().find_map(|start| rest.strip_prefix(start)) {
         return Some(Translated::Passed(passed.trim_matches(['[', ']']).to_owned()));
     }
