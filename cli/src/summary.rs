@@ -11,6 +11,9 @@ use crate::process;
 use crate::tally::Tally;
 use crate::units;
 
+/// Over less time than this a rate says nothing: one batch is handled in less than it takes to look at the clock.
+const RATE_LEAST_S: f64 = 0.01;
+
 /// The numbers of a run. Its JSON is a promise to scripts: members are added, never renamed.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Summary {
@@ -123,26 +126,25 @@ impl Summary {
 /// For people, several lines.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per_second = |amount: f64, seconds: f64| if seconds > 0.0 { amount / seconds } else { 0.0 };
-        writeln!(
+        let (records, bytes) = (self.records as f64, self.bytes as f64);
+        let values = units::bytes(self.value_bytes as f64);
+        write!(
             f,
-            "{} records, {} of values, {} of batches, in {:.3} s: {} records/s, {}/s",
-            self.records,
-            units::bytes(self.value_bytes as f64),
-            units::bytes(self.bytes as f64),
-            self.wall_s,
-            units::count(per_second(self.records as f64, self.wall_s)),
-            units::bytes(per_second(self.bytes as f64, self.wall_s)),
+            "{records} records, {values} of values, {} of batches, in {:.3} s",
+            units::bytes(bytes),
+            self.wall_s
         )?;
+        if self.wall_s >= RATE_LEAST_S {
+            let (records, bytes) = (records / self.wall_s, bytes / self.wall_s);
+            write!(f, ": {} records/s, {}/s", units::count(records), units::bytes(bytes))?;
+        }
+        write!(f, "\ncpu {:.3} s from first to last record", self.cpu_s)?;
+        if self.cpu_s >= RATE_LEAST_S {
+            write!(f, " ({} records per CPU second)", units::count(records / self.cpu_s))?;
+        }
         let shards: f64 = self.shard_cpu_s.iter().sum();
-        writeln!(
-            f,
-            "cpu {:.3} s from first to last record ({} records per CPU second); in all {} shard(s) {shards:.3} s, control {:.3} s",
-            self.cpu_s,
-            units::count(per_second(self.records as f64, self.cpu_s)),
-            self.shards,
-            self.control_cpu_s,
-        )?;
+        let count = units::counted(self.shards, "shard");
+        writeln!(f, "; in all {count} {shards:.3} s, control {:.3} s", self.control_cpu_s)?;
         let first = self.first_record_ms.map_or("none".to_owned(), |ms| format!("after {ms:.1} ms"));
         let memory = units::bytes(self.max_rss_kb as f64 * 1024.0);
         writeln!(f, "first record {first}; at most {memory} of memory; {} commits", self.commits)?;
@@ -267,6 +269,16 @@ mod tests {
             assert_eq!(json[name], value, "{name}");
         }
         assert_eq!(json["checksum_ok"], true);
+    }
+
+    #[test]
+    fn a_run_too_short_for_a_rate_has_none() {
+        let text = Summary { wall_s: 0.000_002, cpu_s: 0.0, ..summary() }.to_string();
+        assert!(
+            text.starts_with("10 records, 1000 B of values, 2.00 KiB of batches, in 0.000 s\ncpu 0.000 s"),
+            "{text}"
+        );
+        assert!(!text.contains("/s") && !text.contains("per CPU second"), "{text}");
     }
 
     #[test]

@@ -5,6 +5,12 @@ pub(crate) fn count(value: f64) -> String {
     scaled(value, 1000.0, ["", "k", "M", "G", "T"]).trim_end().to_owned()
 }
 
+/// How many of something: `1 broker`, `3 brokers`.
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {what}{plural}")
+}
+
 /// Bytes with three significant digits: `950 B`, `12.3 KiB`, `4.56 MiB`.
 pub(crate) fn bytes(value: f64) -> String {
     scaled(value, 1024.0, ["B", "KiB", "MiB", "GiB", "TiB"])
@@ -35,6 +41,12 @@ fn scaled(value: f64, step: f64, units: [&str; 5]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_no_plural() {
+        let counts = [0, 1, 2].map(|count| counted(count, "broker"));
+        assert_eq!(counts, ["0 brokers", "1 broker", "2 brokers"]);
+    }
 
     #[test]
     fn three_digits_and_a_unit() {

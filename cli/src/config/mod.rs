@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use lexopt::prelude::{Long, Short, Value, ValueExt};
-use millstream::config::{Config, ConfigSources, markdown};
+use millstream::config::{Config, ConfigSources, Origin, markdown};
 
 use crate::args::print;
 use crate::exit::Failure;
@@ -102,13 +102,13 @@ fn list(args: &ListArgs) -> Result<(), Failure> {
 pub(crate) fn effective(config: &Config, only_set: bool) -> String {
     let mut page = String::new();
     for value in config.effective() {
-        if only_set && value.origin == millstream::config::Origin::Default {
+        if only_set && value.origin == Origin::Default {
             continue;
         }
         let text = value.value.as_deref().unwrap_or(NO_SERVERS);
         let unit = if value.unit.is_empty() { String::new() } else { format!(" {}", value.unit) };
         // A String takes every write.
-        _ = writeln!(page, "{} = {text}{unit}  [{}]", value.name, value.origin);
+        _ = writeln!(page, "{} = {text}{unit}  [{}]", value.name, origin(value.name, &value.origin));
         if !only_set {
             _ = writeln!(page, "    {}", value.doc);
         }
@@ -119,12 +119,24 @@ pub(crate) fn effective(config: &Config, only_set: bool) -> String {
     page
 }
 
+/// Where a value is from, in the words of the command line: what the program sets are the command's own flags.
+fn origin(property: &str, origin: &Origin) -> String {
+    let flag = match (origin, property) {
+        (Origin::Builder, "bootstrap.servers") => "-b",
+        (Origin::Builder, "group.id") => "-G",
+        (Origin::Builder, "auto.offset.reset") => "-o",
+        (Origin::Builder, "enable.auto.commit") => "without -G nothing is committed",
+        _ => return origin.to_string(),
+    };
+    flag.to_owned()
+}
+
 /// The list where nobody named brokers: their line says so.
 fn without_servers(mut sources: ConfigSources) -> Result<String, Failure> {
     const PLACE_HOLDER: &str = "placeholder:9092";
     sources.set("bootstrap.servers", PLACE_HOLDER);
     let page = effective(&sources.build()?, false);
-    Ok(page.replace(&format!("{PLACE_HOLDER}  [set by the program]"), &format!("{NO_SERVERS}  [default]")))
+    Ok(page.replace(&format!("{PLACE_HOLDER}  [-b]"), &format!("{NO_SERVERS}  [default]")))
 }
 
 fn usage(problem: impl std::fmt::Display) -> Failure {

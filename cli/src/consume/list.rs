@@ -8,6 +8,7 @@ use millstream::config::Config;
 use super::args::ConsumeArgs;
 use crate::args::print;
 use crate::exit::Failure;
+use crate::units;
 
 /// Asks and prints.
 pub(crate) fn run(args: &ConsumeArgs, config: &Config) -> Result<(), Failure> {
@@ -15,7 +16,7 @@ pub(crate) fn run(args: &ConsumeArgs, config: &Config) -> Result<(), Failure> {
     let cluster = describe_cluster(config, topics)?;
     let mut page = brokers(&cluster);
     // A String takes every write, here and below.
-    _ = writeln!(page, "{} topics:", cluster.topics.len());
+    _ = writeln!(page, "{}:", units::counted(cluster.topics.len(), "topic"));
     cluster.topics.iter().for_each(|topic| describe(topic, &mut page));
     print(&page)?;
     missing(&cluster.topics)
@@ -26,7 +27,7 @@ pub(crate) fn brokers(cluster: &ClusterDescription) -> String {
     let mut page = String::new();
     let id = cluster.cluster_id.as_deref().unwrap_or("without id");
     _ = writeln!(page, "cluster {id}, as {} sees it", cluster.answered_by);
-    _ = writeln!(page, "{} brokers:", cluster.brokers.len());
+    _ = writeln!(page, "{}:", units::counted(cluster.brokers.len(), "broker"));
     for broker in &cluster.brokers {
         let controller = if cluster.controller == Some(broker.id) { " (controller)" } else { "" };
         let rack = broker.rack.as_ref().map_or_else(String::new, |rack| format!(" rack {rack}"));
@@ -45,7 +46,8 @@ pub(crate) fn missing(topics: &[TopicDescription]) -> Result<(), Failure> {
 
 fn describe(topic: &TopicDescription, page: &mut String) {
     let error = topic.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
-    _ = writeln!(page, "  topic \"{}\" with {} partitions{error}", topic.name, topic.partitions.len());
+    let partitions = units::counted(topic.partitions.len(), "partition");
+    _ = writeln!(page, "  topic \"{}\" with {partitions}{error}", topic.name);
     for partition in &topic.partitions {
         let leader = partition.leader.map_or_else(|| "none".to_owned(), |id| id.to_string());
         let error = partition.error.as_ref().map_or_else(String::new, |error| format!(": {error}"));

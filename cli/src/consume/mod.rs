@@ -6,6 +6,7 @@ mod envelope;
 mod fields;
 mod format;
 mod handler;
+mod hint;
 mod list;
 mod offset;
 mod progress;
@@ -74,7 +75,9 @@ fn consume(args: &ConsumeArgs, prepared: Prepared, process_start: Instant) -> Re
         }
         false => None,
     };
+    let hint = hint::start(args, &handle).map_err(Failure::failed)?;
     let ended = engine.wait_for(signals, grace);
+    hint::finish(hint);
     if let Some(watch) = watch {
         watch.finish();
         terminal::clear_line();

@@ -133,7 +133,11 @@ fn a_group_goes_on_after_what_it_wrote_and_without_one_nothing_is_committed() {
         let rest = stdout(&consume(&broker, &stored));
         assert_eq!((rest.lines().next(), rest.lines().count()), (Some("0-37"), 63));
     }
-    let second = stdout(&consume(&broker, &[&group[..], &["-e"]].concat()));
+    let second = consume(&broker, &[&group[..], &["-e"]].concat());
+    let hint =
+        "t-0 starts at offset 37: -o beginning is for partitions that group g has committed nothing of";
+    assert!(String::from_utf8_lossy(&second.stderr).contains(hint), "{second:?}");
+    let second = stdout(&second);
     assert_eq!((second.lines().next(), second.lines().count()), (Some("0-37"), 63));
     let third = stdout(&consume(&broker, &[&group[..], &["-e"]].concat()));
     assert_eq!(third, "");
@@ -216,5 +220,7 @@ fn a_list_and_a_dry_run_show_the_cluster_and_consume_nothing() {
         assert!(page.contains(part), "{part}: {page}");
     }
     assert!(page.contains("fetch.min.bytes = 5 bytes  [-X]\n"), "{page}");
+    assert!(page.contains(&format!("bootstrap.servers = {}  [-b]\n", broker.bootstrap())), "{page}");
+    assert!(page.contains("\n1 broker:\n") && page.contains("a broker sees at most "), "{page}");
     assert!(!page.contains("t/0") && !page.contains("0-0"), "{page}");
 }

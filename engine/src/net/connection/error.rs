@@ -9,7 +9,7 @@ use std::time::Duration;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectionError {
     /// No address of the broker could be connected to.
-    #[error("cannot connect to {broker}: {}", describe(attempts))]
+    #[error("cannot connect to {broker}: {}", describe(broker, attempts))]
     Connect {
         /// `host:port` as the cluster or the user named it.
         broker: Arc<str>,
@@ -79,10 +79,14 @@ pub(crate) enum ConnectionError {
     },
 }
 
-fn describe(attempts: &[(SocketAddr, io::Error)]) -> String {
+/// What became of each address; one that the broker was named by is not repeated.
+fn describe(broker: &str, attempts: &[(SocketAddr, io::Error)]) -> String {
     if attempts.is_empty() {
         return "its name has no address".to_owned();
     }
-    let each = attempts.iter().map(|(address, error)| format!("{address}: {error}"));
+    let each = attempts.iter().map(|(address, error)| match address.to_string() {
+        address if address == broker => error.to_string(),
+        address => format!("{address}: {error}"),
+    });
     each.collect::<Vec<_>>().join("; ")
 }
