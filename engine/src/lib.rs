@@ -103,7 +103,7 @@ pub use health::{Health, HealthProblem};
 pub use net::TransportKind;
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
-pub use stats::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};
+pub use stats::{BlockedBy, CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};
 
 /// The examples of the README and of the pages for users, compiled, and run where they can be.
 #[cfg(doctest)]

@@ -189,7 +189,8 @@ impl Shard {
         snapshot.copy_from(&self.stats);
         snapshot.lanes.clear();
         let read_committed = self.settings.read_committed;
-        snapshot.lanes.extend(self.lanes.iter().map(|lane| lane.stats(read_committed)));
+        let lanes = self.lanes.iter();
+        snapshot.lanes.extend(lanes.map(|lane| lane.stats(read_committed, self.blocked_by(lane))));
     }
 
     /// Closes sessions and connections. Lanes that are still open are dropped with their unmarked progress.

@@ -1,5 +1,6 @@
 //! Dispatch: the ready records of one lane to its handler, and what its outcome means for the watermark.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shard;
@@ -238,6 +239,7 @@ impl Shard {
                     return self.fail(lane, LaneErrorCause::Corrupt(what));
                 }
                 lane.crc_refetches += 1;
+                lane.last_error = Some(Arc::from("the CRC of a record batch does not match"));
                 tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
                     "a record batch's CRC does not match: fetching it again");
                 lane.restart_at(lane.position, lane.watermark_epoch);
@@ -260,7 +262,9 @@ impl Shard {
         lane.restart_at(lane.watermark, lane.watermark_epoch);
         lane.state = LaneState::Failed;
         self.touch(lane);
-        self.events.push_back(Event::Failed { lane: lane.id, error: lane.error(cause) });
+        let error = lane.error(cause);
+        lane.last_error = Some(Arc::from(error.to_string()));
+        self.events.push_back(Event::Failed { lane: lane.id, error });
     }
 
     /// Lists the lane again if it has more, lets it be fetched if it has room again, and notes its progress.

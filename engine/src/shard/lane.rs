@@ -11,7 +11,7 @@ use crate::handler::{ErasedHandler, OpenBatch};
 use crate::link::{LaneId, Leader, Mark, OpenLane, Topic};
 use crate::memory::Frame;
 use crate::net::ConnId;
-use crate::stats::LaneStats;
+use crate::stats::{BlockedBy, LaneStats};
 
 /// A record batch that is fetched and waits for its dispatch, still as it came off the wire.
 #[derive(Debug)]
@@ -118,6 +118,8 @@ pub(crate) struct Lane {
     pub(crate) end_reported: Option<i64>,
     pub(crate) records: u64,
     pub(crate) newest_timestamp_ms: i64,
+    /// What went wrong last, for those who look at snapshots.
+    pub(crate) last_error: Option<Arc<str>>,
 }
 
 impl Lane {
@@ -160,6 +162,7 @@ impl Lane {
             end_reported: None,
             records: 0,
             newest_timestamp_ms: -1,
+            last_error: None,
         }
     }
 
@@ -254,8 +257,15 @@ impl Lane {
         LaneError::new(self.topic.name.clone(), self.partition, self.watermark, cause)
     }
 
+    /// Bytes that are fetched and not handed out: of an opened batch, as they are decompressed.
+    fn waiting_bytes(&self) -> usize {
+        let head =
+            self.head.as_ref().map_or(0, |head| head.records.len().saturating_sub(head.cursor.position()));
+        self.queued_bytes + head
+    }
+
     /// What a snapshot tells of this lane.
-    pub(crate) fn stats(&self, read_committed: bool) -> LaneStats {
+    pub(crate) fn stats(&self, read_committed: bool, blocked_by: Option<BlockedBy>) -> LaneStats {
         LaneStats {
             lane: self.id,
             position: self.position,
@@ -263,7 +273,9 @@ impl Lane {
             high_watermark: self.high_watermark,
             last_stable_offset: self.last_stable_offset,
             end_offset: self.end_offset(read_committed),
-            buffered_bytes: self.queued_bytes as u64,
+            buffered_bytes: self.waiting_bytes() as u64,
+            blocked_by,
+            last_error: self.last_error.clone(),
             records: self.records,
             newest_timestamp_ms: self.newest_timestamp_ms,
         }

@@ -5,6 +5,7 @@
 //! the answer and queues its batches on their [`lane`]s, [`turns`] says which of these is next, [`decode`] opens its
 //! batches, [`dispatch`] hands them to its handler and moves its watermark.
 
+mod blocked;
 mod broker;
 mod clock;
 mod commands;

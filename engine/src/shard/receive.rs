@@ -204,6 +204,7 @@ impl Shard {
                 lane.retry_at = None;
             }
             Err(reason) if lane.fetch_failures < MALFORMED_REFETCHES_MAX => {
+                lane.last_error = Some(Arc::from(&*reason));
                 tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.fetch_offset,
                     "{reason}: fetching it again");
                 self.retry_later(lane, now);
@@ -274,6 +275,7 @@ impl Shard {
     }
 
     fn on_partition_error(&mut self, lane: &mut Lane, error: ErrorCode, now: Instant) {
+        lane.last_error = Some(Arc::from(error.to_string()));
         match error {
             // What was fetched before is handled first: the seek that answers this would drop it.
             ErrorCode::OFFSET_OUT_OF_RANGE if lane.has_waiting() => self.retry_later(lane, now),

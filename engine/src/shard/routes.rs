@@ -245,9 +245,11 @@ impl Shard {
             &mut self.rng,
         );
         self.brokers[index].route(kind).retry_at = Some(now + delay);
+        let reason: Arc<str> = Arc::from(reason);
         for position in 0..self.brokers[index].lanes.len() {
             let slot = self.brokers[index].lanes[position];
-            if let Some(lane) = self.lanes.peek(slot) {
+            if let Some(lane) = self.lanes.peek_mut(slot) {
+                lane.last_error = Some(Arc::clone(&reason));
                 self.events.push_back(Event::LeaderWanted { lane: lane.id, reason: "connection lost" });
             }
         }

@@ -1,10 +1,13 @@
 //! Stage histograms and counters: recorded on the shard without locks, read as owned snapshots.
 
+mod blocked;
 mod snapshot;
 mod stage;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use blocked::BlockedBy;
 pub use snapshot::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, StageSummary};
 pub use stage::Stage;
 pub(crate) use stage::{Slowest, StageHistogram};
@@ -117,4 +120,8 @@ pub(crate) struct LaneStats {
     pub(crate) records: u64,
     /// Newest timestamp delivered, milliseconds since the epoch, -1 before the first.
     pub(crate) newest_timestamp_ms: i64,
+    /// What keeps its records from its handler.
+    pub(crate) blocked_by: Option<BlockedBy>,
+    /// What went wrong last.
+    pub(crate) last_error: Option<Arc<str>>,
 }

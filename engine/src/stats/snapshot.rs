@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{LaneStats, Slowest, Stage, StageHistogram};
+use super::{BlockedBy, LaneStats, Slowest, Stage, StageHistogram};
 use crate::control::{LaneInfo, Snapshot};
 use crate::link::LaneId;
 use crate::net::TransportKind;
@@ -99,7 +99,7 @@ pub struct LaneSnapshot {
     /// Records between the position and the end: the high watermark, or the last stable offset under `read_committed`.
     /// `None` before the first response.
     pub lag_records: Option<i64>,
-    /// Bytes fetched and not delivered.
+    /// Bytes fetched and not delivered; of a batch that was delivered in part, as it is decompressed.
     pub buffered_bytes: u64,
     /// Records handled.
     pub records: u64,
@@ -107,6 +107,11 @@ pub struct LaneSnapshot {
     pub newest_timestamp_ms: i64,
     /// Whether it is paused.
     pub paused: bool,
+    /// What keeps its records from its handler; `None` when it waits for what its leader sends next.
+    pub blocked_by: Option<BlockedBy>,
+    /// What went wrong last since it is owned, although it may be over: an error of its leader or of the connection to
+    /// it, a damaged batch, its failure.
+    pub last_error: Option<String>,
 }
 
 /// A stage's latencies.
@@ -221,6 +226,8 @@ impl LaneSnapshot {
             records: lane.records,
             newest_timestamp_ms: lane.newest_timestamp_ms,
             paused: info.paused,
+            blocked_by: lane.blocked_by,
+            last_error: lane.last_error.as_deref().map(str::to_owned),
         }
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Answer {
     pub(crate) partition: i32,
     pub(crate) error: i16,
     pub(crate) end: i64,
+    /// Where the first open transaction begins, if that is before the end.
+    pub(crate) stable: i64,
     pub(crate) records: Vec<u8>,
     /// Producers and the first offsets of their aborted transactions.
     pub(crate) aborted: Vec<(i64, i64)>,
@@ -56,7 +58,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// Nothing new before `end`.
     pub(crate) fn empty(partition: i32, end: i64) -> Self {
-        Self { partition, error: 0, end, records: Vec::new(), aborted: Vec::new() }
+        Self { partition, error: 0, end, stable: end, records: Vec::new(), aborted: Vec::new() }
     }
 
     /// These record batches, and the end of the log.
@@ -77,7 +79,7 @@ impl Answer {
             .with_partition_index(self.partition)
             .with_error_code(self.error)
             .with_high_watermark(self.end)
-            .with_last_stable_offset(self.end)
+            .with_last_stable_offset(self.stable)
             .with_log_start_offset(0)
             .with_aborted_transactions(Some(self.aborted.iter().map(aborted).collect()))
             .with_records(Some(Bytes::from(self.records.clone())))
