@@ -149,6 +149,20 @@ pub enum LaneErrorCause {
     Handler(Arc<dyn StdError + Send + Sync>),
     /// The handler panicked; the panic's message.
     Panic(String),
+    /// The handler deferred a record, and whoever took it could not handle it.
+    Record {
+        /// The record's offset; those before it that are acknowledged without a gap are done.
+        offset: i64,
+        /// Why.
+        source: Arc<dyn StdError + Send + Sync>,
+    },
+    /// The handler deferred a record, and its acknowledgement was dropped without being given.
+    AckDropped {
+        /// The record's offset.
+        offset: i64,
+    },
+    /// The task of an async lane ended although the partition was not given up.
+    Ended,
     /// The factory could not make a handler.
     Factory(Arc<dyn StdError + Send + Sync>),
     /// The record or its batch is malformed although its CRC is right, or is of a format that is not supported.
@@ -196,6 +210,17 @@ impl fmt::Display for LaneError {
         match &self.cause {
             LaneErrorCause::Handler(error) => write!(f, "the handler failed: {error}"),
             LaneErrorCause::Panic(message) => write!(f, "the handler panicked: {message}"),
+            LaneErrorCause::Record { offset, source } => {
+                write!(f, "the deferred record at offset {offset} failed: {source}")
+            }
+            LaneErrorCause::AckDropped { offset } => write!(
+                f,
+                "the acknowledgement of the deferred record at offset {offset} was dropped, by a panic perhaps: \
+                 call done or fail on each"
+            ),
+            LaneErrorCause::Ended => f.write_str(
+                "its task ended although the partition was not given up: go on until next_batch returns None",
+            ),
             LaneErrorCause::Factory(error) => write!(f, "no handler could be made: {error}"),
             LaneErrorCause::Malformed(what) => write!(f, "malformed record batch: {what}"),
             LaneErrorCause::Corrupt(what) => write!(f, "corrupt record batch: {what}"),
@@ -210,6 +235,7 @@ impl StdError for LaneError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.cause {
             LaneErrorCause::Handler(error) | LaneErrorCause::Factory(error) => Some(error.as_ref()),
+            LaneErrorCause::Record { source, .. } => Some(source.as_ref()),
             _ => None,
         }
     }

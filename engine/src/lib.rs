@@ -49,7 +49,7 @@
 //!
 //! | thread | runs | may it block? |
 //! |---|---|---|
-//! | `millstream-0`, … (a shard) | [`Handler`] and the factory, on their core | no: all else of that core waits |
+//! | `millstream-0`, … (a shard) | handlers, [`AsyncLane`] tasks, factories, on their core | no: all else there waits |
 //! | `millstream-control` | the group, metadata, commits; no user code | |
 //! | `millstream-dns` | the system's resolver; no user code | |
 //! | yours | [`Handle`], [`Engine::wait`] | yes; what begins with `begin_` asks and returns a future instead |
@@ -97,7 +97,8 @@ pub use engine::{Engine, EngineBuilder, Finished, Footprint, Handle, Partitions,
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use event::{EngineEvent, Events, NextEvent};
 pub use handler::{
-    Batch, Context, Handler, Header, Headers, Lane, Outcome, OwnedRecord, Record, Records, TimestampType,
+    Ack, AsyncLane, Batch, Context, Handler, Header, Headers, Lane, LentBatch, NextBatch, Outcome,
+    OwnedRecord, Record, Records, Sleep, Timer, TimestampType,
 };
 pub use health::{Health, HealthProblem};
 pub use net::TransportKind;

@@ -148,6 +148,16 @@ pub(crate) enum Event {
         lane: LaneId,
         /// Its final progress; commit it unless the lane is lost. `None` when it handled nothing.
         mark: Option<Mark>,
+        /// Its task, or records in flight, did not come to their end before the deadline.
+        is_abandoned: bool,
+    },
+    /// A batch is with the lane's task, or a record in flight, for longer than `max.poll.interval.ms`. Handlers that
+    /// hold their shard's thread are seen by the control plane itself.
+    Overdue {
+        /// The lane.
+        lane: LaneId,
+        /// Since when it is there.
+        since: Instant,
     },
     /// The lane's leader is unknown, has moved or is out of reach: refresh metadata, answer by [`Command::Leader`].
     LeaderWanted {

@@ -9,3 +9,4 @@ pub mod journal;
 pub mod kafka;
 pub mod numbers;
 pub mod seccomp;
+pub mod turnstile;

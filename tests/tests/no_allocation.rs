@@ -6,11 +6,15 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 
 use bytes::Bytes;
-use millstream::{Batch, Context, Engine, Handler, Outcome, OwnedRecord, Partitions, StartPosition};
+use millstream::{
+    Ack, AsyncLane, Batch, Context, Engine, Handler, Outcome, OwnedRecord, Partitions, StartPosition,
+};
 use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
 use millstream_testbroker::{ApiKey, Config, Handle, TestBroker};
 use millstream_tests::cores::one_core;
@@ -60,8 +64,21 @@ struct Workload {
     codec: Codec,
     records_per_batch: usize,
     batches_per_fetch: usize,
-    /// Whether the handler retains one record of each batch and drops it at once.
-    retains: bool,
+    /// Who handles it.
+    runs: Runs,
+}
+
+/// Who handles a workload.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Runs {
+    /// A handler.
+    Handler,
+    /// A handler that retains one record of each batch and drops it at once.
+    Retaining,
+    /// A handler that defers every record, and gives the acknowledgements after its batch, the last one first.
+    Deferring,
+    /// A task that awaits with each batch in its hands.
+    Task,
 }
 
 /// What the shard's thread did in the second half of a workload.
@@ -81,10 +98,14 @@ impl Measured {
     }
 }
 
+/// More than two batches.
+const IN_FLIGHT_MAX: usize = 1000;
+
 /// Counts records; at two moments it notes how much its thread, the shard's, has allocated by then.
 struct Count {
     workload: Workload,
     progress: Arc<Progress>,
+    acks: Vec<Ack>,
 }
 
 /// Of both partitions: they are on the same shard.
@@ -99,17 +120,28 @@ struct Progress {
 impl Handler for Count {
     type Error = Infallible;
 
-    fn on_batch(&mut self, batch: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Infallible> {
+    fn max_in_flight(&self) -> usize {
+        if self.workload.runs == Runs::Deferring { IN_FLIGHT_MAX } else { 0 }
+    }
+
+    fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Infallible> {
         let mut kept: Option<OwnedRecord> = None;
         let mut records = 0;
         for record in batch {
             assert_eq!(record.value().map(<[u8]>::len), Some(VALUE_BYTES));
             records += 1;
-            if self.workload.retains {
-                kept.get_or_insert_with(|| record.retain());
+            match self.workload.runs {
+                Runs::Retaining => {
+                    kept.get_or_insert_with(|| record.retain());
+                }
+                Runs::Deferring => self.acks.push(cx.defer(&record)),
+                Runs::Handler | Runs::Task => {}
             }
         }
-        assert_eq!(kept.is_some(), self.workload.retains);
+        while let Some(ack) = self.acks.pop() {
+            ack.done();
+        }
+        assert_eq!(kept.is_some(), self.workload.runs == Runs::Retaining);
         self.progress.add(records, self.workload.records());
         Ok(Outcome::Done)
     }
@@ -166,6 +198,28 @@ impl Workload {
         builder.finish().unwrap()
     }
 
+    /// What a task of the workload does.
+    async fn count(self, mut lane: AsyncLane, progress: Arc<Progress>) -> Result<(), Infallible> {
+        while let Some(batch) = lane.next_batch().await {
+            let mut records = 0;
+            for record in &batch {
+                assert_eq!(record.value().map(<[u8]>::len), Some(VALUE_BYTES));
+                records += 1;
+            }
+            let mut is_woken = false;
+            poll_fn(|cx| match std::mem::replace(&mut is_woken, true) {
+                true => Poll::Ready(()),
+                false => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            })
+            .await;
+            progress.add(records, self.records());
+        }
+        Ok(())
+    }
+
     /// Consumes the whole workload, and measures and shows its second half.
     #[expect(clippy::print_stdout, reason = "the counts are shown")]
     fn run(self) -> Measured {
@@ -185,7 +239,7 @@ impl Workload {
             marks: Default::default(),
         });
         let shared = Arc::clone(&progress);
-        let report = Engine::builder()
+        let prepared = Engine::builder()
             .property("bootstrap.servers", broker.bootstrap())
             .property("cores", one_core())
             .property("group.id", "counting")
@@ -194,20 +248,24 @@ impl Workload {
             .assign(TOPIC, Partitions::All, StartPosition::Earliest)
             .stop_at_end(true)
             .build()
-            .unwrap()
-            .start(move |_| Ok::<_, Infallible>(Count { workload: self, progress: Arc::clone(&shared) }))
-            .unwrap()
-            .wait()
             .unwrap();
+        let engine = match self.runs {
+            Runs::Task => prepared.start_async(move |lane| self.count(lane, Arc::clone(&shared))),
+            _ => prepared.start(move |_| {
+                let acks = Vec::with_capacity(IN_FLIGHT_MAX);
+                Ok::<_, Infallible>(Count { workload: self, progress: Arc::clone(&shared), acks })
+            }),
+        };
+        let report = engine.unwrap().wait().unwrap();
         let committed: i64 = report.committed.iter().map(|partition| partition.offset).sum();
         assert_eq!(committed as u64, self.records(), "{self:?}: {report:?}");
         let measured = progress.measured();
         println!(
-            "{:>6} {:>4} records/batch {:>3} batches/fetch{}: {} allocations in {} fetches, {} dispatches, {} records",
+            "{:>6} {:>4} records/batch {:>3} batches/fetch, {:?}: {} allocations, {} fetches, {} dispatches, {} records",
             self.codec.name(),
             self.records_per_batch,
             self.batches_per_fetch,
-            if self.retains { ", one retained per dispatch" } else { "" },
+            self.runs,
             measured.allocations,
             measured.fetches,
             measured.dispatches,
@@ -221,7 +279,7 @@ impl Workload {
 fn a_warm_shard_allocates_nothing_per_record_per_batch_or_per_fetch() {
     for codec in Codec::ALL {
         for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4), (20, 40)] {
-            let workload = Workload { codec, records_per_batch, batches_per_fetch, retains: false };
+            let workload = Workload { codec, records_per_batch, batches_per_fetch, runs: Runs::Handler };
             workload.run().assert_no_allocation();
         }
     }
@@ -230,8 +288,18 @@ fn a_warm_shard_allocates_nothing_per_record_per_batch_or_per_fetch() {
 #[test]
 fn a_retained_record_allocates_nothing_beyond_its_frame() {
     for codec in Codec::ALL {
-        let workload = Workload { codec, records_per_batch: 20, batches_per_fetch: 4, retains: true };
+        let workload = Workload { codec, records_per_batch: 20, batches_per_fetch: 4, runs: Runs::Retaining };
         workload.run().assert_no_allocation();
+    }
+}
+
+#[test]
+fn async_lanes_and_deferred_records_allocate_nothing_per_batch() {
+    for runs in [Runs::Task, Runs::Deferring] {
+        for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4)] {
+            let workload = Workload { codec: Codec::None, records_per_batch, batches_per_fetch, runs };
+            workload.run().assert_no_allocation();
+        }
     }
 }
 

@@ -32,6 +32,8 @@ use crate::link::{CloseReason, LaneId};
 const CLOSING_EIGHTHS: u32 = 6;
 /// … and the final commit gets until so many.
 const COMMITTING_EIGHTHS: u32 = 7;
+/// Beyond the time of the handlers, the last word of a shard is waited for this part of an eighth.
+const LAST_WORD_DIVISOR: u32 = 4;
 /// Actions of the group in one turn; it has a handful at most, so more is a loop, which the next turn goes on with.
 const MAX_ACTIONS: usize = 64;
 /// Answers of Metadata that may leave a topic of the group out before the leader assigns without it.
@@ -154,8 +156,9 @@ impl Membership {
 }
 
 impl Control {
-    /// A batch has been with its handler for longer than `max.poll.interval.ms`: the member leaves its group, and all
-    /// its lanes are lost. May be called again for the same batch, which the handler has had since `since`.
+    /// A batch has been with its handler, or in the hands of an async lane's task or of whoever acknowledges its
+    /// records, for longer than `max.poll.interval.ms`: the member leaves its group, and all its lanes are lost. May be
+    /// called again for the same batch, which is there since `since`.
     pub(crate) fn on_handler_overdue(&mut self, lane: LaneId, since: Instant, now: Instant) {
         let is_news = |lane: &&mut Lane| lane.overdue_since != Some(since) && lane.is_on_shard();
         let Some(known) = self.lanes.get_mut(lane).filter(is_news) else { return };
@@ -347,7 +350,9 @@ impl Control {
         let Some(membership) = &mut self.membership else { return };
         let eighth = membership.max_poll_interval / 8;
         let (close_by, commit_by) = (now + eighth * CLOSING_EIGHTHS, now + eighth * COMMITTING_EIGHTHS);
-        membership.revoking = Some(Revoking { close_by: Some(close_by), commit_by });
+        // Shards give up late lanes by themselves, with what is done: that word is waited for.
+        let close_by_at_last = close_by + eighth / LAST_WORD_DIVISOR;
+        membership.revoking = Some(Revoking { close_by: Some(close_by_at_last), commit_by });
         self.desired.clear();
         if let Some(commits) = &mut self.commits {
             commits.retry_refused();

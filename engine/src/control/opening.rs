@@ -151,7 +151,11 @@ impl Control {
                 self.command(shard, Command::Close { lane, reason, deadline });
             }
             // It is closing in order, and is taken away meanwhile: its final mark must not be committed.
-            Phase::Closing(CloseReason::Revoked) if reason == CloseReason::Lost => known.lose(),
+            Phase::Closing(CloseReason::Revoked) if reason == CloseReason::Lost => {
+                known.lose();
+                // Its task, or records in flight, may have had time until the deadline.
+                self.command(shard, Command::Close { lane, reason, deadline });
+            }
             Phase::Closed if reason == CloseReason::Lost => self.release(lane),
             Phase::Closing(_) | Phase::Closed => {}
         }

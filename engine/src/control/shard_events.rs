@@ -16,7 +16,8 @@ impl Control {
     /// Takes an event of a shard. Words about a lane that is gone are dropped.
     pub(crate) fn on_event(&mut self, shard: usize, event: Event, now: Instant) {
         match event {
-            Event::Closed { lane, mark } => self.on_closed(lane, mark, now),
+            Event::Closed { lane, mark, is_abandoned } => self.on_closed(lane, mark, is_abandoned, now),
+            Event::Overdue { lane, since } => self.on_handler_overdue(lane, since, now),
             Event::LeaderWanted { lane, reason } => self.on_leader_wanted(lane, reason, now),
             Event::TopicUnknown { lane } => {
                 self.on_leader_wanted(lane, "the topic is unknown to its leader", now)
@@ -68,7 +69,7 @@ impl Control {
         self.drive(now);
     }
 
-    fn on_closed(&mut self, lane: LaneId, mark: Option<Mark>, now: Instant) {
+    fn on_closed(&mut self, lane: LaneId, mark: Option<Mark>, is_abandoned: bool, now: Instant) {
         let Some(known) = self.lanes.get_mut(lane) else { return };
         if let Some(mark) = mark {
             known.on_mark(mark, now);
@@ -77,11 +78,19 @@ impl Control {
         if known.phase == Phase::Closing(CloseReason::Lost) {
             self.release(lane);
             self.notify(EngineEvent::Lost { at });
-        } else {
-            known.phase = Phase::Closed;
-            self.notify(EngineEvent::Revoked { at });
-            self.release_closed();
+            return;
         }
+        let was_closing = known.phase == Phase::Closing(CloseReason::Revoked);
+        known.phase = Phase::Closed;
+        if is_abandoned && was_closing {
+            if let Some(stopping) = &mut self.stopping {
+                stopping.abandoned(known);
+            }
+            self.notify(EngineEvent::NotClosedInTime { at });
+        } else {
+            self.notify(EngineEvent::Revoked { at });
+        }
+        self.release_closed();
     }
 
     /// The coordinator does not take commits in this member's name any more, so closed lanes wait in vain.
@@ -104,7 +113,7 @@ impl Control {
             self.fail(Error::ShardEnded(shard), now);
         }
         for &lane in &lanes {
-            self.on_closed(lane, None, now);
+            self.on_closed(lane, None, false, now);
         }
         if has_failed || !lanes.is_empty() {
             self.drive(now);

@@ -53,6 +53,12 @@ impl Stopping {
         }
     }
 
+    /// A lane did not finish before the deadline.
+    pub(super) fn abandoned(&mut self, lane: &Lane) {
+        let offset = lane.progress.newest().map_or(-1, |mark| mark.next_offset);
+        self.report.abandoned.push(place(lane, offset));
+    }
+
     /// A lane has failed.
     pub(super) fn failed(&mut self, error: LaneError) {
         self.report.failed.push(error);
@@ -96,8 +102,7 @@ impl Control {
             stopping.step = Step::Committing;
             let mut lost = Vec::new();
             for lane in self.lanes.iter_mut().filter(|lane| lane.is_on_shard()) {
-                let offset = lane.progress.newest().map_or(-1, |mark| mark.next_offset);
-                stopping.report.abandoned.push(place(lane, offset));
+                stopping.abandoned(lane);
                 match lane.phase {
                     Phase::Closing(CloseReason::Lost) => lost.push(lane.id),
                     // What it has marked by now is done and may be committed; its last batch is not.

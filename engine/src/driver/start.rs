@@ -205,7 +205,7 @@ impl ShardStart {
             settings: self.settings,
             factory: Box::new(move |lane| factory(lane)),
             pulse: self.pulse,
-            bell: Box::new(move || bell.wake()),
+            bell: Arc::new(move || bell.wake()),
             seed: self.seed,
         });
         if started.send(Ok(waker)).is_err() {

@@ -25,7 +25,9 @@ use crate::config::{Config, CoresSetting};
 use crate::control::{Snapshot, Subscription};
 use crate::driver::{StartSetup, StopOrder, start};
 use crate::error::{BoxError, Error};
-use crate::handler::{Handler, Lane, erase_factory};
+use crate::handler::{
+    AsyncLane, Handler, HandlerFactory, Lane, erase_async_factory, erase_factory, erase_task,
+};
 use crate::report::Report;
 use ended::Ended;
 use transport::Chosen;
@@ -87,6 +89,94 @@ impl Prepared {
         H: Handler + 'static,
         E: Into<BoxError>,
     {
+        self.start_threads(erase_factory(factory))
+    }
+
+    /// Starts with a factory that awaits: state loaded from somewhere, for instance.
+    ///
+    /// Its futures are polled by the shard that owns the partition, so they need not be `Send`, and must not need the
+    /// reactor of a runtime: wait there for something that another thread does. Other partitions go on meanwhile; the
+    /// partition itself is fetched when its handler is made. It may be given up before that, and the future dropped.
+    ///
+    /// ```no_run
+    /// use millstream::{Engine, StartPosition};
+    /// # use millstream::{Batch, Context, Handler, Outcome};
+    /// # struct Totals { next_offset: i64 }
+    /// # impl Handler for Totals {
+    /// #     type Error = std::io::Error;
+    /// #     fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    /// #         Ok(Outcome::Done)
+    /// #     }
+    /// # }
+    /// # async fn load(_: String, _: i32) -> std::io::Result<Totals> { Ok(Totals { next_offset: 0 }) }
+    ///
+    /// let engine = Engine::builder()
+    ///     .property("bootstrap.servers", "localhost:9092")
+    ///     .group("totals")
+    ///     .topics(["orders"])
+    ///     .build()?
+    ///     .start_with_async_factory(|lane| async move {
+    ///         let totals = load(lane.topic().to_owned(), lane.partition()).await?;
+    ///         lane.start_at(StartPosition::Offset(totals.next_offset));
+    ///         Ok::<_, std::io::Error>(totals)
+    ///     })?;
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_with_async_factory<F, M, H, E>(self, factory: F) -> Result<Engine, Error>
+    where
+        F: Fn(Lane) -> M + Send + Sync + 'static,
+        M: Future<Output = Result<H, E>> + 'static,
+        H: Handler + 'static,
+        E: Into<BoxError>,
+    {
+        self.start_threads(erase_async_factory(factory))
+    }
+
+    /// Starts with one long-lived task per partition, which asks for its batches and may await while it has one in
+    /// hand: see [`AsyncLane`]. Nothing is allocated per batch.
+    ///
+    /// The task is polled by the shard that owns the partition, so it need not be `Send`. It is woken from any thread;
+    /// what needs the reactor of a runtime belongs on a thread that has one. What holds the shard's thread holds
+    /// up every partition of its core, as in a [`Handler`].
+    ///
+    /// A task that fails, or panics, fails its partition at the first record not done; so does one that ends before
+    /// [`AsyncLane::next_batch`] returned `None`.
+    ///
+    /// ```no_run
+    /// use millstream::Engine;
+    /// # async fn check(_: &[u8]) -> std::io::Result<()> { Ok(()) }
+    ///
+    /// let engine = Engine::builder()
+    ///     .property("bootstrap.servers", "localhost:9092")
+    ///     .group("checks")
+    ///     .topics(["orders"])
+    ///     .build()?
+    ///     .start_async(|mut lane| async move {
+    ///         while let Some(batch) = lane.next_batch().await {
+    ///             for record in &batch {
+    ///                 check(record.value().unwrap_or_default()).await?;
+    ///             }
+    ///         }
+    ///         Ok::<_, std::io::Error>(())
+    ///     })?;
+    /// # Ok::<(), millstream::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_async<F, T, E>(self, task: F) -> Result<Engine, Error>
+    where
+        F: Fn(AsyncLane) -> T + Send + Sync + 'static,
+        T: Future<Output = Result<(), E>> + 'static,
+        E: Into<BoxError>,
+    {
+        self.start_threads(erase_task(task))
+    }
+
+    fn start_threads(self, factory: HandlerFactory) -> Result<Engine, Error> {
         let host = Host::probe();
         let needs =
             Needs { shards: self.plan.shards.len(), memory_budget_bytes: self.config.memory_budget_bytes };
@@ -118,7 +208,7 @@ impl Prepared {
             control_core: self.plan.control,
             pulses: Arc::clone(&vitals.pulses),
             stop_at_end: self.stop_at_end,
-            factory: erase_factory(factory),
+            factory,
             requests: received,
             stop: Arc::clone(&stop),
             events: Arc::clone(&vitals.events),

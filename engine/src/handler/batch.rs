@@ -90,14 +90,38 @@ pub struct Batch<'a> {
     /// Records below it were handed out before, or lie before where the lane began.
     position: i64,
     segments: &'a [Segment],
+    progress: &'a BatchProgress,
+}
+
+/// How far a batch was walked, for whoever lends it.
+#[derive(Debug)]
+pub(crate) struct BatchProgress {
     walked: Cell<Walked>,
     poison: RefCell<Option<Poison>>,
 }
 
-impl<'a> Batch<'a> {
-    pub(crate) fn new(topic: &'a Arc<Topic>, partition: i32, position: i64, segments: &'a [Segment]) -> Self {
+impl BatchProgress {
+    /// Nothing is walked.
+    pub(crate) fn new(position: i64) -> Self {
         let walked = Cell::new(Walked { next_offset: position, ..Walked::default() });
-        Self { topic, partition, position, segments, walked, poison: RefCell::new(None) }
+        Self { walked, poison: RefCell::new(None) }
+    }
+
+    /// What was walked in all and the first malformed record, if any.
+    pub(crate) fn into_outcome(self) -> (Walked, Option<Poison>) {
+        (self.walked.get(), self.poison.into_inner())
+    }
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(
+        topic: &'a Arc<Topic>,
+        partition: i32,
+        position: i64,
+        segments: &'a [Segment],
+        progress: &'a BatchProgress,
+    ) -> Self {
+        Self { topic, partition, position, segments, progress }
     }
 
     /// The topic's name.
@@ -132,12 +156,11 @@ impl<'a> Batch<'a> {
     }
 
     /// Walks whatever the handler left unwalked, so that the watermark never passes a record that nobody could read.
-    /// Returns what was walked in all and the first malformed record, if any.
-    pub(crate) fn finish(self) -> (Walked, Option<Poison>) {
-        if self.walked.get().segments < self.segments.len() && self.poison.borrow().is_none() {
-            self.records_from(self.walked.get()).for_each(drop);
+    pub(crate) fn walk_rest(&self) {
+        let walked = self.progress.walked.get();
+        if walked.segments < self.segments.len() && self.progress.poison.borrow().is_none() {
+            self.records_from(walked).for_each(drop);
         }
-        (self.walked.get(), self.poison.into_inner())
     }
 }
 
@@ -233,8 +256,8 @@ impl Records<'_> {
     /// Notes how far the batch is walked.
     fn close_segment(&mut self, count: u64, cursor: RecordCursor) {
         self.records += count - self.passed;
-        if self.segment > self.batch.walked.get().segments {
-            self.batch.walked.set(Walked {
+        if self.segment > self.batch.progress.walked.get().segments {
+            self.batch.progress.walked.set(Walked {
                 segments: self.segment,
                 cursor: Some(cursor),
                 next_offset: self.next_offset,
@@ -249,7 +272,7 @@ impl Records<'_> {
         let reason =
             error.map_or_else(|| "its records end before its record count".to_owned(), |e| e.to_string());
         let offset = self.next_offset;
-        self.batch.poison.borrow_mut().get_or_insert(Poison { offset, reason });
+        self.batch.progress.poison.borrow_mut().get_or_insert(Poison { offset, reason });
         self.iter = None;
         self.left = 0;
         self.segment = self.batch.segments.len();
@@ -337,7 +360,8 @@ impl<'b> Record<'b> {
         OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, self.open_batch())
     }
 
-    fn open_batch(&self) -> &'b OpenBatch {
+    /// The record batch that it lies in.
+    pub(super) fn open_batch(&self) -> &'b OpenBatch {
         &self.batch.segments[self.segment].batch
     }
 }

@@ -1,9 +1,12 @@
 //! What a handler and its factory are told, and what a handler can say back.
 
 use std::cell::Cell;
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Record;
+use super::ack::{Ack, InFlight};
 use crate::link::{LaneId, Topic};
 use crate::position::StartPosition;
 
@@ -86,6 +89,10 @@ impl Lane {
         self.chosen_start.set(Some(position));
     }
 
+    pub(super) fn known_topic(&self) -> &Arc<Topic> {
+        &self.topic
+    }
+
     /// What was said by [`Lane::start_at`].
     pub(crate) fn chosen_start(&self) -> Option<StartPosition> {
         self.chosen_start.get()
@@ -103,15 +110,19 @@ pub(crate) struct ContextState {
 
 /// Given to [`Handler::on_batch`](crate::Handler::on_batch): how a handler reports progress within a batch and asks
 /// for things.
-#[derive(Debug)]
 pub struct Context<'a> {
     state: &'a mut ContextState,
     lane: LaneId,
+    in_flight: Option<&'a mut InFlight>,
 }
 
 impl<'a> Context<'a> {
-    pub(crate) fn new(state: &'a mut ContextState, lane: LaneId) -> Self {
-        Self { state, lane }
+    pub(crate) fn new(
+        state: &'a mut ContextState,
+        lane: LaneId,
+        in_flight: Option<&'a mut InFlight>,
+    ) -> Self {
+        Self { state, lane, in_flight }
     }
 
     /// What was said so far.
@@ -119,11 +130,58 @@ impl<'a> Context<'a> {
         *self.state
     }
 
-    /// Says that every record up to and including `offset` is handled: should this call fail later, the partition
-    /// goes on after it. Naming a lower offset than before changes nothing.
+    /// Says that every record up to and including `offset` is handled, or [deferred](Self::defer): should this call
+    /// fail later, the partition goes on after it. Naming a lower offset than before changes nothing.
     #[inline]
     pub fn done(&mut self, offset: i64) {
         self.state.done_below = self.state.done_below.max(offset.saturating_add(1));
+    }
+
+    /// Has a record of this batch acknowledged later, from any thread and in any order. The batch counts as handled
+    /// when `on_batch` returns, but the commit stops before the first record whose acknowledgement has not been given.
+    ///
+    /// As many records as [`Handler::max_in_flight`](crate::Handler::max_in_flight) says may be in flight; a record is
+    /// in flight until it and all before it are acknowledged. A batch is never longer than what room is left.
+    ///
+    /// When the partition is given up in order, the engine waits for the acknowledgements until the deadline. A seek
+    /// makes those given out before it count for nothing.
+    ///
+    /// ```
+    /// use millstream::{Ack, Batch, Context, Handler, Outcome, OwnedRecord};
+    /// use std::sync::mpsc::{SendError, Sender};
+    ///
+    /// /// Threads at the other end handle the records and acknowledge them.
+    /// struct Distribute(Sender<(OwnedRecord, Ack)>);
+    ///
+    /// impl Handler for Distribute {
+    ///     type Error = SendError<(OwnedRecord, Ack)>;
+    ///
+    ///     fn max_in_flight(&self) -> usize {
+    ///         1000
+    ///     }
+    ///
+    ///     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    ///         for record in batch {
+    ///             let ack = cx.defer(&record);
+    ///             self.0.send((record.retain(), ack))?;
+    ///             cx.done(record.offset());
+    ///         }
+    ///         Ok(Outcome::Done)
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When the handler's `max_in_flight` is 0, or the record is deferred already. The partition fails of it.
+    pub fn defer(&mut self, record: &Record<'_>) -> Ack {
+        let Some(in_flight) = &mut self.in_flight else {
+            panic!("a record is deferred, but the handler's max_in_flight is 0");
+        };
+        match in_flight.defer(record.offset(), record.open_batch().leader_epoch) {
+            Some(ack) => ack,
+            None => panic!("the record at offset {} is deferred already", record.offset()),
+        }
     }
 
     /// Asks for a commit of all that is handled, this batch included if it succeeds. Returns at once; the commit of
@@ -135,5 +193,14 @@ impl<'a> Context<'a> {
     /// The dense index of this partition in the process: stable while it is owned, and handy as a metrics index.
     pub fn slot(&self) -> u32 {
         self.lane.slot
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("slot", &self.slot())
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }

@@ -1,27 +1,41 @@
-//! Handlers of any type behind one virtual call per batch, with panics caught.
+//! Handlers, factories and tasks of any type, behind one virtual call per batch, with panics caught.
 
 use std::any::Any;
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
-use super::{Batch, Context, Handler, Lane, Outcome};
+use super::task::LaneTask;
+use super::{AsyncLane, Batch, Context, Handler, Lane, Outcome};
 use crate::error::{BoxError, LaneErrorCause};
 
 /// A handler whose type is forgotten. Its calls never unwind.
 pub(crate) trait ErasedHandler {
     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, LaneErrorCause>;
+    fn max_in_flight(&self) -> Result<usize, LaneErrorCause>;
     fn on_revoked(&mut self, deadline: Instant) -> Result<(), LaneErrorCause>;
     fn on_lost(&mut self) -> Result<(), LaneErrorCause>;
     fn on_closed(&mut self) -> Result<(), LaneErrorCause>;
 }
 
-/// Makes the handlers of one shard, on its core.
-pub(crate) type LaneFactory = Box<dyn Fn(&Lane) -> Result<Box<dyn ErasedHandler>, LaneErrorCause>>;
+/// What runs a lane.
+pub(crate) enum Runner {
+    /// A handler that is called with each batch.
+    Handler(Box<dyn ErasedHandler>),
+    /// Its factory, which has not finished.
+    Starting(LaneFuture<Box<dyn ErasedHandler>>),
+    /// A task that asks for each batch.
+    Task(LaneTask),
+}
 
-/// Makes the handlers of all shards, each on the core of its lane.
-pub(crate) type HandlerFactory =
-    Arc<dyn Fn(&Lane) -> Result<Box<dyn ErasedHandler>, LaneErrorCause> + Send + Sync + 'static>;
+/// Makes what runs the lanes of one shard, on its core.
+pub(crate) type LaneFactory = Box<dyn Fn(&Lane) -> Result<Runner, LaneErrorCause>>;
+
+/// Makes what runs the lanes of all shards, each on the core of its lane.
+pub(crate) type HandlerFactory = Arc<dyn Fn(&Lane) -> Result<Runner, LaneErrorCause> + Send + Sync + 'static>;
 
 /// Forgets the types of a factory and of what it makes.
 pub(crate) fn erase_factory<F, H, E>(factory: F) -> HandlerFactory
@@ -30,7 +44,39 @@ where
     H: Handler + 'static,
     E: Into<BoxError>,
 {
-    Arc::new(move |lane| erase_made(|| factory(lane)))
+    Arc::new(move |lane| erase_made(|| factory(lane)).map(Runner::Handler))
+}
+
+/// The same of a factory that takes its time.
+pub(crate) fn erase_async_factory<F, M, H, E>(factory: F) -> HandlerFactory
+where
+    F: Fn(Lane) -> M + Send + Sync + 'static,
+    M: Future<Output = Result<H, E>> + 'static,
+    H: Handler + 'static,
+    E: Into<BoxError>,
+{
+    Arc::new(move |lane| {
+        let making = caught(|| factory(lane.clone()))?;
+        let erased =
+            async { making.await.map(erase).map_err(|error| LaneErrorCause::Factory(error.into().into())) };
+        Ok(Runner::Starting(LaneFuture::new(erased)))
+    })
+}
+
+/// The same of what makes a task of each lane.
+pub(crate) fn erase_task<F, T, E>(make: F) -> HandlerFactory
+where
+    F: Fn(AsyncLane) -> T + Send + Sync + 'static,
+    T: Future<Output = Result<(), E>> + 'static,
+    E: Into<BoxError>,
+{
+    Arc::new(move |lane| {
+        let make_erased = |lane| {
+            let task = make(lane);
+            async { task.await.map_err(|error| LaneErrorCause::Handler(error.into().into())) }
+        };
+        caught(|| LaneTask::new(lane, make_erased)).map(Runner::Task)
+    })
 }
 
 /// Makes one handler and forgets its type.
@@ -42,8 +88,53 @@ where
     E: Into<BoxError>,
 {
     match caught(make)? {
-        Ok(handler) => Ok(Box::new(Guarded(handler))),
+        Ok(handler) => Ok(erase(handler)),
         Err(error) => Err(LaneErrorCause::Factory(error.into().into())),
+    }
+}
+
+fn erase<H: Handler + 'static>(handler: H) -> Box<dyn ErasedHandler> {
+    Box::new(Guarded(handler))
+}
+
+type Erased<T> = Pin<Box<dyn Future<Output = Result<T, LaneErrorCause>>>>;
+
+/// A future of user code, on the heap once. Neither polling nor dropping it unwinds.
+pub(crate) struct LaneFuture<T> {
+    /// `None` once it has ended.
+    future: Option<Erased<T>>,
+}
+
+impl<T> LaneFuture<T> {
+    pub(crate) fn new(future: impl Future<Output = Result<T, LaneErrorCause>> + 'static) -> Self {
+        Self { future: Some(Box::pin(future)) }
+    }
+
+    /// Runs it up to its next await. Once it has ended, or panicked, it is pending for ever.
+    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<Result<T, LaneErrorCause>> {
+        let Some(future) = &mut self.future else { return Poll::Pending };
+        let polled = caught(|| future.as_mut().poll(&mut TaskContext::from_waker(waker)));
+        let result = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(result)) => result,
+            Err(panic) => Err(panic),
+        };
+        self.end();
+        Poll::Ready(result)
+    }
+
+    /// Drops it where it stands.
+    pub(crate) fn end(&mut self) {
+        let future = self.future.take();
+        if let Err(LaneErrorCause::Panic(message)) = caught(|| drop(future)) {
+            tracing::error!(message, "user code panicked while its future was dropped");
+        }
+    }
+}
+
+impl<T> Drop for LaneFuture<T> {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -53,6 +144,10 @@ struct Guarded<H>(H);
 impl<H: Handler> ErasedHandler for Guarded<H> {
     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, LaneErrorCause> {
         caught(|| self.0.on_batch(batch, cx))?.map_err(|error| LaneErrorCause::Handler(error.into().into()))
+    }
+
+    fn max_in_flight(&self) -> Result<usize, LaneErrorCause> {
+        caught(|| self.0.max_in_flight())
     }
 
     fn on_revoked(&mut self, deadline: Instant) -> Result<(), LaneErrorCause> {

@@ -1,19 +1,32 @@
 //! What user code implements and is called with: handlers, the factory that makes one per partition, batches and
 //! their records.
 
+mod ack;
 mod batch;
 mod context;
 mod erased;
 mod owned;
+mod task;
+mod timer;
+mod wake;
 
+pub use ack::Ack;
 pub use batch::{Batch, Record, Records};
 pub use context::{Context, Lane};
 pub use millstream_protocol::record::{Header, Headers, TimestampType};
 pub use owned::OwnedRecord;
+pub use task::{AsyncLane, LentBatch, NextBatch};
+pub use timer::{Sleep, Timer};
 
-pub(crate) use batch::{OpenBatch, Poison, Segment, Walked};
+pub(crate) use ack::InFlight;
+pub(crate) use batch::{BatchProgress, OpenBatch, Poison, Segment, Walked};
 pub(crate) use context::ContextState;
-pub(crate) use erased::{ErasedHandler, HandlerFactory, LaneFactory, erase_factory, erase_made};
+pub(crate) use erased::{
+    ErasedHandler, HandlerFactory, LaneFactory, Runner, erase_async_factory, erase_factory, erase_made,
+    erase_task,
+};
+pub(crate) use task::{Lent, Returned};
+pub(crate) use wake::{Bell, WakeList};
 
 use std::time::Instant;
 
@@ -63,8 +76,15 @@ pub trait Handler {
     /// An error fails the partition at the first record not named by [`Context::done`].
     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Self::Error>;
 
+    /// How many records of the partition may be handled elsewhere at once, see [`Context::defer`]. Asked once, when the
+    /// handler is made. 0, which it is unless it says otherwise, is for a handler that defers none; more than 1 048 576
+    /// counts as that.
+    fn max_in_flight(&self) -> usize {
+        0
+    }
+
     /// The partition is about to be given up in order (rebalance, unassignment, shutdown). What is done by then will
-    /// be committed; `deadline` is when the engine stops waiting.
+    /// be committed; `deadline` is when the engine stops waiting for records that are [deferred](Context::defer).
     fn on_revoked(&mut self, deadline: Instant) {
         let _ = deadline;
     }

@@ -18,4 +18,4 @@ mod tests;
 pub(crate) use frame::Frame;
 pub(crate) use pool::{Admission, FramePool, MemoryLimits, MemoryStats};
 pub(crate) use reservation::Reservation;
-pub(crate) use shared::{HomecomingBell, SharedSlice};
+pub(crate) use shared::SharedSlice;

@@ -13,6 +13,7 @@ impl Shard {
         match lane.state {
             LaneState::Failed => return Some(BlockedBy::Failed),
             LaneState::Starting => return Some(BlockedBy::Starting),
+            LaneState::Closing => return Some(BlockedBy::Closing),
             LaneState::OutOfRange => return Some(BlockedBy::OutOfRange),
             LaneState::Open => {}
         }
@@ -43,6 +44,8 @@ impl Shard {
     fn keeps_from_handler(&self, lane: &Lane) -> BlockedBy {
         if self.starved.contains(&lane.id.slot) {
             BlockedBy::MemoryBudget
+        } else if lane.in_flight.as_ref().is_some_and(|flying| flying.room() == 0) {
+            BlockedBy::InFlight
         } else if lane.queued_bytes >= self.settings.lane_share_bytes {
             BlockedBy::LaneShare
         } else {

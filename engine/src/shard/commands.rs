@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use super::broker::Broker;
 use super::lane::{Lane, LaneState};
-use crate::handler;
-use crate::link::{BrokerEndpoint, CloseReason, Command, Event, LaneId, Leader, OpenLane};
+use crate::handler::{self, ErasedHandler, InFlight, Runner};
+use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, OpenLane};
 use crate::position::StartPosition;
 use crate::stats::ShardStats;
 
@@ -19,7 +19,7 @@ impl Shard {
     pub(crate) fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Brokers(brokers) => self.set_brokers(&brokers, now),
-            Command::Open(open) => self.open(open),
+            Command::Open(open) => self.open(open, now),
             Command::Leader { lane, leader } => {
                 self.with_lane(lane, |shard, lane| shard.set_leader(lane, leader))
             }
@@ -36,9 +36,13 @@ impl Shard {
                 }
             }),
             Command::Seek { lane, seek, offset, leader_epoch } => self.with_lane(lane, |shard, lane| {
-                if lane.handler.is_some() {
-                    lane.seek = seek;
-                    lane.place_at(offset, leader_epoch);
+                if lane.runner.is_none() || lane.state == LaneState::Closing {
+                    return;
+                }
+                lane.seek = seek;
+                lane.place_at(offset, leader_epoch);
+                // Otherwise it goes on there when it begins.
+                if lane.told.is_none() {
                     lane.state = LaneState::Open;
                     shard.touch(lane);
                 }
@@ -57,27 +61,50 @@ impl Shard {
         self.lanes.put_back(lane);
     }
 
-    fn open(&mut self, open: OpenLane) {
+    fn open(&mut self, open: OpenLane, now: Instant) {
         let slot = open.lane.slot;
         let told = handler::Lane::new(open.topic.clone(), open.partition, self.index, open.start_offset);
         let leader = open.leader;
         self.lanes.open(Lane::new(open));
         self.ready.make_room(self.lanes.slots());
         let Some(mut lane) = self.lanes.take(slot) else { return };
-        match (self.factory)(&told) {
-            Ok(handler) => {
-                lane.handler = Some(handler);
-                self.set_leader(&mut lane, leader);
-                self.begin(&mut lane, told.chosen_start());
+        self.set_leader(&mut lane, leader);
+        let made = (self.factory)(&told);
+        lane.told = Some(told);
+        match made {
+            Ok(Runner::Handler(handler)) => self.begin_with(&mut lane, handler, now),
+            Ok(runner) => {
+                lane.waker = Some(self.wakes.waker(slot));
+                lane.runner = Some(runner);
+                lane.is_woken = true;
+                self.list_ready(&mut lane);
             }
             Err(cause) => self.fail(&mut lane, cause),
         }
         self.lanes.put_back(lane);
     }
 
-    /// The factory is done: the lane goes on from where it has said, as soon as that is known.
-    fn begin(&mut self, lane: &mut Lane, chosen: Option<StartPosition>) {
+    /// The lane has its handler, and goes on from where the factory has said.
+    pub(crate) fn begin_with(&mut self, lane: &mut Lane, handler: Box<dyn ErasedHandler>, now: Instant) {
+        match handler.max_in_flight() {
+            Ok(0) => {}
+            Ok(limit) => {
+                let waker = lane.waker.get_or_insert_with(|| self.wakes.waker(lane.id.slot));
+                lane.in_flight = Some(InFlight::new(limit, waker.clone(), now));
+            }
+            Err(cause) => return self.fail(lane, cause),
+        }
+        lane.runner = Some(Runner::Handler(handler));
+        self.begin(lane);
+    }
+
+    /// The factory is done, or the task asks for its first batch: the lane goes on from where they have said, as soon
+    /// as that is known.
+    pub(crate) fn begin(&mut self, lane: &mut Lane) {
+        let chosen = lane.told.take().and_then(|told| told.chosen_start());
         match chosen {
+            // A seek that came meanwhile has the last word.
+            _ if lane.seek > 0 => {}
             Some(StartPosition::Offset(offset)) => lane.place_at(offset.max(0), -1),
             Some(position) => {
                 let (lane, seek) = (lane.id, lane.seek);
@@ -119,38 +146,11 @@ impl Shard {
     }
 
     /// Takes a slot off a broker's lists.
-    fn leave_broker(&mut self, index: usize, slot: u32) {
+    pub(crate) fn leave_broker(&mut self, index: usize, slot: u32) {
         let broker = &mut self.brokers[index];
         broker.lanes.retain(|other| *other != slot);
         broker.touched.retain(|other| *other != slot);
         broker.session.forget(slot);
-    }
-
-    /// Closes a lane: no record of it is dispatched after this. Its handler gets its last words, its final progress
-    /// goes out with the event.
-    fn close(&mut self, id: LaneId, reason: CloseReason, deadline: Instant) {
-        if self.lanes.peek(id.slot).is_none_or(|lane| lane.id != id) {
-            return;
-        }
-        let Some(mut lane) = self.lanes.take(id.slot) else { return };
-        if let Some(index) = lane.leader.and_then(|leader| self.broker_index(leader.broker)) {
-            self.leave_broker(index, id.slot);
-        }
-        for list in [&mut self.starved, &mut self.retries, &mut self.unmarked] {
-            list.retain(|slot| *slot != id.slot);
-        }
-        self.ready.leave(id.slot);
-        if let Some(mut handler) = lane.handler.take() {
-            let words = match reason {
-                CloseReason::Revoked => handler.on_revoked(deadline),
-                CloseReason::Lost => handler.on_lost(),
-            };
-            if let Err(cause) = words.and_then(|()| handler.on_closed()) {
-                tracing::error!(error = %lane.error(cause), "a handler panicked while its lane was closed");
-            }
-        }
-        let mark = (reason == CloseReason::Revoked).then(|| lane.final_mark()).flatten();
-        self.events.push_back(Event::Closed { lane: id, mark });
     }
 
     fn set_brokers(&mut self, endpoints: &Arc<[BrokerEndpoint]>, now: Instant) {

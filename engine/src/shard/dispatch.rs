@@ -8,9 +8,11 @@ use super::clock::Clock;
 use super::decode::DecodeFailure;
 use super::lane::{Lane, LaneState};
 use crate::error::LaneErrorCause;
-use crate::handler::{Batch, Context, ContextState, OpenBatch, Outcome, Poison, Segment, Walked};
+use crate::handler::{
+    Batch, BatchProgress, Context, ContextState, OpenBatch, Outcome, Poison, Runner, Segment, Walked,
+};
 use crate::link::Event;
-use crate::stats::Stage;
+use crate::stats::{ShardStats, Stage};
 
 /// A batch whose CRC is wrong is fetched anew this many times before its lane fails.
 const CRC_REFETCHES_MAX: u32 = 3;
@@ -26,11 +28,13 @@ impl Shard {
             let Some(mut lane) = self.lanes.take(slot) else { continue };
             lane.is_ready = false;
             let mut goes_on = false;
-            if lane.is_dispatchable() {
+            if !matches!(lane.runner, Some(Runner::Handler(_)) | None) {
+                goes_on = self.run(&mut lane, clock);
+            } else if lane.is_dispatchable() {
                 goes_on = self.dispatch_lane(&mut lane, clock);
                 self.after_dispatch(&mut lane);
             }
-            self.lanes.put_back(lane);
+            self.put_back_or_close(lane);
             if goes_on {
                 return true;
             }
@@ -43,17 +47,7 @@ impl Shard {
         let mut segments = std::mem::take(&mut self.segments);
         let started = clock.now();
         let (gathered, failure) = self.gather(lane, &mut segments, started, clock);
-        let goes_on = match failure {
-            Some(DecodeFailure::NoMemory) if segments.is_empty() => {
-                self.starved.push(lane.id.slot);
-                self.release_decompressed()
-            }
-            Some(failure) if segments.is_empty() => {
-                self.on_decode_failure(lane, failure);
-                true
-            }
-            _ => true,
-        };
+        let goes_on = !segments.is_empty() || self.take_failure(lane, failure);
         let mut ended = gathered;
         if !segments.is_empty() {
             ended = self.hand_over(lane, &mut segments, gathered, clock);
@@ -64,10 +58,25 @@ impl Shard {
         goes_on
     }
 
+    /// Nothing could be handed out. Returns `false` when the lane waits for memory and nothing was released for it.
+    pub(crate) fn take_failure(&mut self, lane: &mut Lane, failure: Option<DecodeFailure>) -> bool {
+        match failure {
+            Some(DecodeFailure::NoMemory) => {
+                self.starved.push(lane.id.slot);
+                self.release_decompressed()
+            }
+            Some(failure) => {
+                self.on_decode_failure(lane, failure);
+                true
+            }
+            None => true,
+        }
+    }
+
     /// Decodes what one dispatch may carry: at most `max.poll.records` and about `max.poll.bytes`, over several
     /// record batches where they are small. Batches without records for the handler only move the watermark. Returns
     /// when decoding ended, and what kept it from going on.
-    fn gather(
+    pub(crate) fn gather(
         &mut self,
         lane: &mut Lane,
         segments: &mut Vec<Segment>,
@@ -75,6 +84,9 @@ impl Shard {
         clock: &dyn Clock,
     ) -> (Instant, Option<DecodeFailure>) {
         let mut records_left = self.settings.poll_records_max;
+        if let Some(in_flight) = &lane.in_flight {
+            records_left = records_left.min(u32::try_from(in_flight.room()).unwrap_or(u32::MAX));
+        }
         let mut bytes_left = self.settings.poll_bytes_max;
         while records_left > 0 && bytes_left > 0 && segments.len() < SEGMENTS_MAX {
             let open = match lane.head.take() {
@@ -125,20 +137,19 @@ impl Shard {
         started: Instant,
         clock: &dyn Clock,
     ) -> Instant {
-        let Some(handler) = lane.handler.as_mut() else { return started };
-        let arrived = segments[0].batch.arrived;
-        self.stats.record(
-            Stage::Queue,
-            started.saturating_duration_since(arrived),
-            Some(lane.id.slot),
-            lane.position,
-        );
-
+        let Some(Runner::Handler(handler)) = lane.runner.as_mut() else { return started };
+        record_queued(&mut self.stats, lane.id.slot, lane.position, segments, started);
+        if let Some(in_flight) = &mut lane.in_flight {
+            in_flight.now = started;
+        }
         let mut state = ContextState { done_below: lane.position, commit: false };
-        let batch = Batch::new(&lane.topic, lane.partition, lane.position, segments);
+        let progress = BatchProgress::new(lane.position);
+        let batch = Batch::new(&lane.topic, lane.partition, lane.position, segments, &progress);
         self.pulse.begin(lane.id, started);
-        let outcome = handler.on_batch(&batch, &mut Context::new(&mut state, lane.id));
-        let (walked, poison) = batch.finish();
+        let mut context = Context::new(&mut state, lane.id, lane.in_flight.as_mut());
+        let outcome = handler.on_batch(&batch, &mut context);
+        batch.walk_rest();
+        let (walked, poison) = progress.into_outcome();
         self.pulse.end();
 
         let ended = clock.now();
@@ -160,7 +171,7 @@ impl Shard {
         ended
     }
 
-    fn record_end_to_end(
+    pub(crate) fn record_end_to_end(
         &mut self,
         lane: &mut Lane,
         segments: &[Segment],
@@ -181,7 +192,7 @@ impl Shard {
     }
 
     /// The handler took everything that could be read.
-    fn on_handled(
+    pub(crate) fn on_handled(
         &mut self,
         lane: &mut Lane,
         segments: &mut Vec<Segment>,
@@ -211,7 +222,7 @@ impl Shard {
     }
 
     /// The handler failed: what it named as done is done, the lane stands still at the first record that is not.
-    fn on_failed(
+    pub(crate) fn on_failed(
         &mut self,
         lane: &mut Lane,
         segments: &[Segment],
@@ -220,12 +231,7 @@ impl Shard {
         poison: Option<Poison>,
         cause: LaneErrorCause,
     ) {
-        let Some(last) = segments.last() else { return };
-        let handed_out = if last.is_whole() { last.batch.next_offset } else { walked.next_offset };
-        let readable = poison.map_or(handed_out, |poison| poison.offset);
-        let offset = done_below.min(readable);
-        let epoch = epoch_below(segments, offset).unwrap_or(lane.watermark_epoch);
-        lane.advance_watermark(offset, epoch);
+        note_partial(lane, segments, done_below, walked, poison);
         self.fail(lane, cause);
     }
 
@@ -259,8 +265,13 @@ impl Shard {
 
     /// Stands a lane still and tells the control plane, which decides what follows.
     pub(crate) fn fail(&mut self, lane: &mut Lane, cause: LaneErrorCause) {
+        if let Some(in_flight) = &mut lane.in_flight {
+            in_flight.truncate(lane.position);
+        }
         lane.restart_at(lane.watermark, lane.watermark_epoch);
-        lane.state = LaneState::Failed;
+        if lane.state != LaneState::Closing {
+            lane.state = LaneState::Failed;
+        }
         self.touch(lane);
         let error = lane.error(cause);
         lane.last_error = Some(Arc::from(error.to_string()));
@@ -268,8 +279,9 @@ impl Shard {
     }
 
     /// Lists the lane again if it has more, lets it be fetched if it has room again, and notes its progress.
-    fn after_dispatch(&mut self, lane: &mut Lane) {
+    pub(crate) fn after_dispatch(&mut self, lane: &mut Lane) {
         self.note_mark(lane);
+        self.watch(lane);
         if lane.is_dispatchable() && !self.starved.contains(&lane.id.slot) {
             self.list_ready(lane);
         } else {
@@ -281,9 +293,38 @@ impl Shard {
     }
 }
 
+/// Everything below `done_below` is handled, as far as it could be read.
+pub(crate) fn note_partial(
+    lane: &mut Lane,
+    segments: &[Segment],
+    done_below: i64,
+    walked: Walked,
+    poison: Option<Poison>,
+) {
+    let Some(last) = segments.last() else { return };
+    let handed_out = if last.is_whole() { last.batch.next_offset } else { walked.next_offset };
+    let readable = poison.map_or(handed_out, |poison| poison.offset);
+    let offset = done_below.min(readable);
+    let epoch = epoch_below(segments, offset).unwrap_or(lane.watermark_epoch);
+    lane.advance_watermark(offset, epoch);
+}
+
+/// The first of the segments has waited until `started`.
+pub(crate) fn record_queued(
+    stats: &mut ShardStats,
+    slot: u32,
+    position: i64,
+    segments: &[Segment],
+    started: Instant,
+) {
+    let Some(first) = segments.first() else { return };
+    let waited = started.saturating_duration_since(first.batch.arrived);
+    stats.record(Stage::Queue, waited, Some(slot), position);
+}
+
 /// The leader epoch of the record before `offset`: a commit under an older one than that looks truncated at the next
 /// start, and one under a newer one hides a truncation.
-fn epoch_below(segments: &[Segment], offset: i64) -> Option<i32> {
+pub(crate) fn epoch_below(segments: &[Segment], offset: i64) -> Option<i32> {
     let holder = segments.iter().find(|segment| segment.batch.next_offset >= offset);
     holder.or(segments.last()).map(|segment| segment.batch.leader_epoch)
 }

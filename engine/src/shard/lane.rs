@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use crate::error::{LaneError, LaneErrorCause};
-use crate::handler::{ErasedHandler, OpenBatch};
-use crate::link::{LaneId, Leader, Mark, OpenLane, Topic};
+use crate::handler::{self, InFlight, OpenBatch, Runner};
+use crate::link::{CloseReason, LaneId, Leader, Mark, OpenLane, Topic};
 use crate::memory::Frame;
 use crate::net::ConnId;
 use crate::stats::{BlockedBy, LaneStats};
@@ -42,7 +43,7 @@ impl PendingBatch {
 /// What keeps a lane from being fetched or dispatched, apart from having nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LaneState {
-    /// Its factory has not finished, or waits for the answer to where it wants to start.
+    /// Its factory has not finished or its task not asked for a batch, or where they want to start is being looked for.
     Starting,
     /// Fetches and dispatches.
     Open,
@@ -50,6 +51,30 @@ pub(crate) enum LaneState {
     OutOfRange,
     /// Failed: stands still until it is closed or sought.
     Failed,
+    /// Given up: waits for its task or for acknowledgements, until the deadline.
+    Closing,
+}
+
+/// A batch in the hands of a lane's task.
+#[derive(Debug)]
+pub(crate) struct Out {
+    /// When it was handed out, and when its response was complete.
+    pub(crate) since: Instant,
+    /// The offset after its last record batch.
+    pub(crate) end: i64,
+    /// The leader epoch of all its record batches, where that is one.
+    pub(crate) leader_epoch: Option<i32>,
+    /// A new fetch generation has begun since: what comes of it counts for nothing.
+    pub(crate) is_stale: bool,
+    /// It is out for too long, and that is told.
+    pub(crate) is_overdue: bool,
+}
+
+/// How a lane is given up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    pub(crate) reason: CloseReason,
+    pub(crate) deadline: Instant,
 }
 
 /// Everything that a shard knows of one of its partitions.
@@ -106,14 +131,32 @@ pub(crate) struct Lane {
     pub(crate) started_at: i64,
     /// Next offset to deliver.
     pub(crate) position: i64,
-    /// Everything below is handled; only ever grows within one `seek`.
+    /// The leader epoch of the record before it.
+    pub(crate) position_epoch: i32,
+    /// Everything below is handled; only ever grows within one `seek`. Below the position where records before that
+    /// are in flight.
     pub(crate) watermark: i64,
     pub(crate) watermark_epoch: i32,
     /// The offset to commit at the opening or seek: a mark is owed only beyond it.
     pub(crate) marked: i64,
     pub(crate) seek: u32,
-    /// Made when the lane's first batch is dispatched at the latest; `None` after it failed to be made.
-    pub(crate) handler: Option<Box<dyn ErasedHandler>>,
+    /// What runs it; `None` before its factory was called, and after that or its task has failed.
+    pub(crate) runner: Option<Runner>,
+    /// As its factory was told of it, until it begins.
+    pub(crate) told: Option<handler::Lane>,
+    /// Wakes it, from any thread; made where somebody may want to.
+    pub(crate) waker: Option<Waker>,
+    /// Its task or factory was woken.
+    pub(crate) is_woken: bool,
+    /// The batch that its task has in hand.
+    pub(crate) out: Option<Out>,
+    /// Records that are handled elsewhere, where its handler defers any.
+    pub(crate) in_flight: Option<InFlight>,
+    /// The lowest record in flight is there for too long, and that is told.
+    pub(crate) is_overdue: bool,
+    pub(crate) closing: Option<Closing>,
+    /// Listed among the shard's lanes that wait for some time to come.
+    pub(crate) is_watched: bool,
     /// The end offset at which the end was last reported.
     pub(crate) end_reported: Option<i64>,
     pub(crate) records: u64,
@@ -154,11 +197,20 @@ impl Lane {
             no_position: open.no_position,
             started_at: open.start_offset,
             position: open.start_offset,
+            position_epoch: open.start_epoch,
             watermark: open.start_offset,
             watermark_epoch: open.start_epoch,
             marked: open.start_offset,
             seek: 0,
-            handler: None,
+            runner: None,
+            told: None,
+            waker: None,
+            is_woken: false,
+            out: None,
+            in_flight: None,
+            is_overdue: false,
+            closing: None,
+            is_watched: false,
             end_reported: None,
             records: 0,
             newest_timestamp_ms: -1,
@@ -187,17 +239,50 @@ impl Lane {
         self.head.is_some() || !self.queue.is_empty()
     }
 
-    /// Whether a dispatch would find something to do.
+    /// Whether a dispatch would find records to hand out.
     pub(crate) fn is_dispatchable(&self) -> bool {
-        self.state == LaneState::Open && !self.paused && self.has_waiting()
+        self.state == LaneState::Open && !self.paused && self.has_waiting() && self.takes_records()
     }
 
-    /// Starts a new fetch generation at `offset`: whatever is fetched or on its way is dropped.
-    pub(crate) fn restart_at(&mut self, offset: i64, leader_epoch: i32) {
+    /// Whether what runs it takes records now.
+    fn takes_records(&self) -> bool {
+        match &self.runner {
+            Some(Runner::Handler(_)) => self.in_flight.as_ref().is_none_or(|flying| flying.room() > 0),
+            Some(Runner::Task(task)) => task.wants_batch(),
+            Some(Runner::Starting(_)) | None => false,
+        }
+    }
+
+    /// Whether records are in the hands of user code, beyond a call of its handler.
+    pub(crate) fn has_records_out(&self) -> bool {
+        self.out.is_some() || self.in_flight.as_ref().is_some_and(|flying| !flying.is_empty())
+    }
+
+    /// When there is something to do about it if nothing happens. A batch may be out for `limit`.
+    pub(crate) fn due(&self, limit: Duration) -> Option<Instant> {
+        let timer = match &self.runner {
+            Some(Runner::Task(task)) => task.next_timer(),
+            _ => None,
+        };
+        let out = self.out.as_ref().filter(|out| !out.is_overdue).map(|out| out.since + limit);
+        let in_flight = self.in_flight.as_ref().and_then(InFlight::since).filter(|_| !self.is_overdue);
+        let in_flight = in_flight.map(|since| since + limit);
+        // One that is listed is looked at anyway.
+        let closing = self.closing.filter(|_| !self.is_ready).map(|closing| closing.deadline);
+        [timer, out, in_flight, closing].into_iter().flatten().min()
+    }
+
+    /// Lets go of all that is fetched and not handed out.
+    pub(crate) fn drop_waiting(&mut self) {
         self.queue.clear();
         self.queued_bytes = 0;
         self.head = None;
         self.carried = None;
+    }
+
+    /// Starts a new fetch generation at `offset`: whatever is fetched or on its way is dropped.
+    pub(crate) fn restart_at(&mut self, offset: i64, leader_epoch: i32) {
+        self.drop_waiting();
         self.wants_alone = false;
         self.retry_at = None;
         self.fetch_offset = offset;
@@ -207,9 +292,17 @@ impl Lane {
     /// Goes on at another offset, as if it had been opened there.
     pub(crate) fn place_at(&mut self, offset: i64, leader_epoch: i32) {
         self.restart_at(offset, leader_epoch);
+        if let Some(out) = &mut self.out {
+            out.is_stale = true;
+        }
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.restart();
+        }
+        self.is_overdue = false;
         self.no_position = None;
         self.started_at = offset;
         self.position = offset;
+        self.position_epoch = leader_epoch;
         self.watermark = offset;
         self.watermark_epoch = leader_epoch;
         self.marked = offset;
@@ -218,13 +311,23 @@ impl Lane {
         self.crc_refetches = 0;
     }
 
-    /// Everything below `next_offset` is handled.
+    /// Everything below `next_offset` is handled, but for what is in flight.
     pub(crate) fn advance_watermark(&mut self, next_offset: i64, leader_epoch: i32) {
+        if next_offset > self.position {
+            self.position = next_offset;
+            self.position_epoch = leader_epoch;
+        }
+        self.settle_watermark();
+    }
+
+    /// Moves the watermark up to the first record in flight, or to the position.
+    pub(crate) fn settle_watermark(&mut self) {
+        let first = self.in_flight.as_ref().and_then(InFlight::first);
+        let (next_offset, leader_epoch) = first.unwrap_or((self.position, self.position_epoch));
         if next_offset > self.watermark {
             self.watermark = next_offset;
             self.watermark_epoch = leader_epoch;
         }
-        self.position = self.position.max(next_offset);
     }
 
     /// The newest progress, if it is beyond what was told before.

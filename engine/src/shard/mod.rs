@@ -8,6 +8,7 @@
 mod blocked;
 mod broker;
 mod clock;
+mod closing;
 mod commands;
 mod decode;
 mod dispatch;
@@ -20,6 +21,7 @@ mod receive;
 mod route;
 mod routes;
 mod settings;
+mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
@@ -34,9 +36,9 @@ pub(crate) use clock::{Clock, HostClock};
 pub(crate) use offer::open_batch;
 pub(crate) use settings::ShardSettings;
 
-use crate::handler::{LaneFactory, Segment};
+use crate::handler::{Bell, LaneFactory, Segment, WakeList};
 use crate::link::{BrokerEndpoint, Event, Mark};
-use crate::memory::{FramePool, HomecomingBell, MemoryLimits, MemoryStats};
+use crate::memory::{FramePool, MemoryLimits, MemoryStats};
 use crate::net::{ConnId, IoOp};
 use crate::pulse::Pulse;
 use crate::stats::ShardStats;
@@ -60,8 +62,8 @@ pub(crate) struct ShardSetup {
     pub(crate) factory: LaneFactory,
     /// Shows the control plane which batch is with its handler.
     pub(crate) pulse: Arc<Pulse>,
-    /// Rings when a retained frame came home.
-    pub(crate) bell: HomecomingBell,
+    /// Rings when a retained frame came home, or a lane was woken.
+    pub(crate) bell: Bell,
     /// For jitter.
     pub(crate) seed: u64,
 }
@@ -88,6 +90,15 @@ pub(crate) struct Shard {
     retries: Vec<u32>,
     /// Slots of lanes with progress that is not told yet; each once.
     unmarked: Vec<u32>,
+
+    /// Lanes that were woken, from any thread.
+    wakes: Arc<WakeList>,
+    /// Slots taken off that list, for reuse.
+    woken: Vec<u32>,
+    /// Slots of lanes that wait for some time to come; each once.
+    watched: Vec<u32>,
+    /// Not after the first of these times.
+    watch_at: Option<Instant>,
 
     decoder: BatchDecoder,
     filter: AbortedFilter,
@@ -117,6 +128,7 @@ impl Shard {
             response_max_bytes: settings.response_max_bytes,
             huge_pages: false,
         };
+        let home = Arc::clone(&setup.bell);
         let mut stats = ShardStats::new(setup.index);
         stats.counters.memory_share_bytes = limits.share_bytes as u64;
         Self {
@@ -124,7 +136,7 @@ impl Shard {
             factory: setup.factory,
             pulse: setup.pulse,
             rng: fastrand::Rng::with_seed(setup.seed),
-            pool: FramePool::new(limits, setup.bell),
+            pool: FramePool::new(limits, Box::new(move || home())),
             brokers: Vec::new(),
             connections: HashMap::new(),
             next_conn: 0,
@@ -133,6 +145,10 @@ impl Shard {
             starved: Vec::new(),
             retries: Vec::new(),
             unmarked: Vec::new(),
+            wakes: WakeList::new(setup.bell),
+            woken: Vec::new(),
+            watched: Vec::new(),
+            watch_at: None,
             decoder: BatchDecoder::new(settings.check_crcs, settings.decompressed_batch_max_bytes),
             filter: AbortedFilter::new(),
             sessionless_slots: Vec::new(),
@@ -152,6 +168,8 @@ impl Shard {
     /// Call it after completions and commands were taken, and at [`Shard::deadline`].
     pub(crate) fn turn(&mut self, now: Instant) {
         self.pool.bring_home();
+        self.take_wakes();
+        self.end_waits(now);
         self.wake_starved();
         self.end_backoffs(now);
         self.go_on(now);
@@ -179,7 +197,12 @@ impl Shard {
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let retries = self.retries.iter().filter_map(|slot| self.lanes.peek(*slot)?.retry_at);
         let routes = self.brokers.iter().filter_map(Broker::deadline);
-        routes.chain(retries).chain(self.pressure.deadline()).chain(self.ending_until).min()
+        routes
+            .chain(retries)
+            .chain(self.pressure.deadline())
+            .chain(self.watch_at)
+            .chain(self.ending_until)
+            .min()
     }
 
     /// Whether a dispatch would find a lane.
@@ -187,9 +210,9 @@ impl Shard {
         !self.ready.is_empty()
     }
 
-    /// Whether memory came home from other threads; to look at before sleeping.
+    /// Whether memory came home, or lanes were woken, from other threads; to look at before sleeping.
     pub(crate) fn has_arrivals(&self) -> bool {
-        self.pool.has_arrivals()
+        self.pool.has_arrivals() || !self.wakes.is_empty()
     }
 
     /// What its memory is used for.

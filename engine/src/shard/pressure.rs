@@ -90,7 +90,8 @@ impl Shard {
     /// Lanes at rest that hold such data give up all that waits, to fetch it again when they go on. Returns whether
     /// there were any.
     fn release_waiting(&mut self, holds: impl Fn(&Lane) -> bool) -> bool {
-        let is_holder = |lane: &&Lane| !lane.is_dispatchable() && holds(lane);
+        // Where the batch that is out ends is not known before it is back.
+        let is_holder = |lane: &&Lane| !lane.is_dispatchable() && lane.out.is_none() && holds(lane);
         let slots: Vec<u32> = self.lanes.iter().filter(is_holder).map(|lane| lane.id.slot).collect();
         for &slot in &slots {
             let Some(mut lane) = self.lanes.take(slot) else { continue };

@@ -278,7 +278,9 @@ impl Shard {
         lane.last_error = Some(Arc::from(error.to_string()));
         match error {
             // What was fetched before is handled first: the seek that answers this would drop it.
-            ErrorCode::OFFSET_OUT_OF_RANGE if lane.has_waiting() => self.retry_later(lane, now),
+            ErrorCode::OFFSET_OUT_OF_RANGE if lane.has_waiting() || lane.has_records_out() => {
+                self.retry_later(lane, now)
+            }
             ErrorCode::OFFSET_OUT_OF_RANGE => {
                 lane.state = LaneState::OutOfRange;
                 let (lane, offset, seek) = (lane.id, lane.fetch_offset, lane.seek);

@@ -30,6 +30,8 @@ pub(crate) struct ShardSettings {
     pub(crate) decode_reserve_bytes: usize,
     /// What one lane may have waiting before it is not fetched any more.
     pub(crate) lane_share_bytes: usize,
+    /// How long a batch may be out.
+    pub(crate) max_poll_interval: Duration,
     pub(crate) request_timeout: Duration,
     pub(crate) retry_backoff: Duration,
     pub(crate) retry_backoff_max: Duration,
@@ -62,6 +64,7 @@ impl ShardSettings {
             fetch_share_bytes: memory.fetch_bytes,
             decode_reserve_bytes: memory.decompression_bytes,
             lane_share_bytes,
+            max_poll_interval: config.max_poll_interval,
             request_timeout: config.request_timeout,
             retry_backoff: config.retry_backoff,
             retry_backoff_max: config.retry_backoff_max,

@@ -10,7 +10,7 @@ use super::network::{Actor, Network};
 use super::ring::Ring;
 use super::time::{ShardClock, Time};
 use crate::config::Config;
-use crate::handler::erase_made;
+use crate::handler::{Runner, erase_made};
 use crate::link::{Command, Event, Mark};
 use crate::net::{Completion, IoOp};
 use crate::pulse::Pulse;
@@ -81,9 +81,11 @@ impl ShardActor {
         let shard = Shard::new(ShardSetup {
             index: actor.shard.unwrap_or_default(),
             settings,
-            factory: Box::new(move |lane| erase_made(|| Ok::<_, String>(site.open(lane)))),
+            factory: Box::new(move |lane| {
+                erase_made(|| Ok::<_, String>(site.open(lane))).map(Runner::Handler)
+            }),
             pulse: Arc::clone(&pulse),
-            bell: Box::new(|| {}),
+            bell: Arc::new(|| {}),
             seed: rng.u64(..),
         });
         let mut capacity = || *rng.choice(&[2, 16, 1024]).expect("there are capacities");

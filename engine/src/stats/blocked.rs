@@ -25,8 +25,10 @@ use serde::Serialize;
 pub enum BlockedBy {
     /// It failed, and stands still; the engine stops in order and returns the error.
     Failed,
-    /// The position that its factory has named is being looked for.
+    /// Its factory is at work, its task has not asked for a batch, or the position that they named is being looked for.
     Starting,
+    /// It is given up, and waits for its task or for records in flight, until the deadline.
+    Closing,
     /// Its offset is not in the log any more, or not yet; the one that `auto.offset.reset` names is being looked for.
     OutOfRange,
     /// It is paused.
@@ -36,6 +38,9 @@ pub enum BlockedBy {
     Handler,
     /// As [`Handler`](Self::Handler), and so much is fetched that no more is asked for before some of it is handled.
     LaneShare,
+    /// As many records as [`Handler::max_in_flight`](crate::Handler::max_in_flight) allows are deferred and not
+    /// acknowledged, or behind one that is not.
+    InFlight,
     /// Its next Fetch, the answer to it, or a decompression waits for memory: see `memory.budget.bytes`.
     MemoryBudget,
     /// Its leader is not known, or is not the leader any more.
@@ -54,10 +59,12 @@ impl BlockedBy {
         match self {
             Self::Failed => "failed",
             Self::Starting => "starting",
+            Self::Closing => "closing",
             Self::OutOfRange => "out_of_range",
             Self::Paused => "paused",
             Self::Handler => "handler",
             Self::LaneShare => "lane_share",
+            Self::InFlight => "in_flight",
             Self::MemoryBudget => "memory_budget",
             Self::NoLeader => "no_leader",
             Self::Backoff => "backoff",
@@ -84,10 +91,12 @@ mod tests {
         let all = [
             Failed,
             Starting,
+            Closing,
             OutOfRange,
             Paused,
             Handler,
             LaneShare,
+            InFlight,
             MemoryBudget,
             NoLeader,
             Backoff,

@@ -10,7 +10,7 @@ use super::handler_test::{HandlerTest, LANE};
 use super::recorder::Notes;
 use crate::config::ConfigSources;
 use crate::error::{BoxError, LaneError};
-use crate::handler::{Handler, Lane};
+use crate::handler::{Handler, Lane, Runner};
 use crate::link::{Command, Event, OpenLane, Topic};
 use crate::position::StartPosition;
 use crate::pulse::Pulse;
@@ -120,12 +120,12 @@ impl HandlerTestBuilder {
             index: 0,
             settings,
             factory: Box::new(move |lane| {
-                let result = making.record(|| factory(lane), &keeping.handler);
+                let result = making.record(|| factory(lane), &keeping.handler).map(Runner::Handler);
                 keeping.chosen_start.set(lane.chosen_start());
                 result
             }),
             pulse: Arc::new(Pulse::new(clock.now())),
-            bell: Box::new(|| {}),
+            bell: Arc::new(|| {}),
             seed: 0,
         });
         let topic = Arc::new(Topic { name: self.topic.into(), id: [0; 16] });

@@ -3,7 +3,8 @@
 use crate::handler::{Context, ContextState};
 use crate::link::LaneId;
 
-/// Lends a [`Context`] to functions that take one, and tells what they said to it.
+/// Lends a [`Context`] to functions that take one, and tells what they said to it. Records cannot be
+/// [deferred](Context::defer) by it: that is for a [`HandlerTest`](super::HandlerTest).
 ///
 /// ```
 /// use millstream::testing::{MockContext, batch, record};
@@ -46,7 +47,7 @@ impl MockContext {
 
     /// The context.
     pub fn context(&mut self) -> Context<'_> {
-        Context::new(&mut self.state, LaneId { slot: self.slot, opening: 1 })
+        Context::new(&mut self.state, LaneId { slot: self.slot, opening: 1 }, None)
     }
 
     /// The highest offset that was named by [`Context::done`], if any.

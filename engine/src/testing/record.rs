@@ -11,7 +11,7 @@ use kafka_protocol::protocol::{Encodable, StrBytes};
 use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
 
 use super::clock::WALL_START_MS;
-use crate::handler::{Batch, Segment};
+use crate::handler::{Batch, BatchProgress, Segment};
 use crate::link::Topic;
 use crate::shard::open_batch;
 
@@ -160,7 +160,7 @@ impl TestBatch {
         };
         let topic = Arc::new(Topic { name: "test".into(), id: [0; 16] });
         let segments = [Segment { count: open.cursor.remaining(), batch: open }];
-        borrow(&Batch::new(&topic, 0, position, &segments))
+        borrow(&Batch::new(&topic, 0, position, &segments, &BatchProgress::new(position)))
     }
 
     /// The records with their offsets, where nothing else says so from `next_offset` on.

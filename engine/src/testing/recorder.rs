@@ -54,6 +54,10 @@ impl<H: Handler> Handler for Shared<H> {
         self.0.borrow_mut().on_batch(batch, cx)
     }
 
+    fn max_in_flight(&self) -> usize {
+        self.0.borrow().max_in_flight()
+    }
+
     fn on_revoked(&mut self, deadline: Instant) {
         self.0.borrow_mut().on_revoked(deadline);
     }
@@ -93,6 +97,10 @@ impl ErasedHandler for Recorder {
             outcome: outcome.clone(),
         });
         outcome
+    }
+
+    fn max_in_flight(&self) -> Result<usize, LaneErrorCause> {
+        self.handler.max_in_flight()
     }
 
     fn on_revoked(&mut self, deadline: Instant) -> Result<(), LaneErrorCause> {

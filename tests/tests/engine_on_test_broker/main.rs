@@ -2,6 +2,7 @@
 
 mod brokers;
 mod corruption;
+mod deferring;
 mod events;
 mod failures;
 mod group;
@@ -12,6 +13,7 @@ mod sessions;
 mod starting;
 mod steering;
 mod stopping;
+mod tasks;
 mod transports;
 
 use millstream_testbroker::{Config, TestBroker};

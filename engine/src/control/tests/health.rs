@@ -133,7 +133,7 @@ fn a_batch_that_its_handler_holds_for_too_long_is_no_life() {
     let found = health_with(&mut world, 0, vec![batch]);
     assert_eq!((&found.not_live[..], &found.not_ready[..]), (&[overdue.clone()][..], &[overdue.clone()][..]));
     // Its lane may be gone from the tables while the handler still has it.
-    world.event(0, 1, Event::Closed { lane, mark: None });
+    world.event(0, 1, Event::Closed { lane, mark: None, is_abandoned: false });
     assert_eq!(health_with(&mut world, 0, vec![batch]).not_live, [overdue]);
 }
 

@@ -284,7 +284,7 @@ impl Member {
     /// Lets a scripted shard close a lane, with the newest mark.
     pub(super) fn close(&mut self, lane: LaneId, now: Instant) {
         if let Some((shard, _, mark)) = self.open.remove(&lane) {
-            self.control.on_event(shard, Event::Closed { lane, mark }, now);
+            self.control.on_event(shard, Event::Closed { lane, mark, is_abandoned: false }, now);
         }
     }
 

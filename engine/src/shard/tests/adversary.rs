@@ -385,7 +385,7 @@ impl World {
                 assert_eq!(partition.records_before(error.offset()), partition.handled, "{error}");
                 self.seek(index, error.offset());
             }
-            Event::Closed { lane, mark } => {
+            Event::Closed { lane, mark, .. } => {
                 let partition = &mut self.partitions[lane.slot as usize];
                 assert_eq!(partition.lane, lane);
                 let handled = partition.handled;

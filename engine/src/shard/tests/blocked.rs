@@ -29,7 +29,7 @@ fn stats(rig: &mut Rig, partition: i32) -> LaneStats {
     snapshot.unwrap().lanes.into_iter().find(|stats| stats.lane == lane(partition)).unwrap()
 }
 
-fn reason(rig: &mut Rig, partition: i32) -> Option<BlockedBy> {
+pub(super) fn reason(rig: &mut Rig, partition: i32) -> Option<BlockedBy> {
     stats(rig, partition).blocked_by
 }
 

@@ -3,9 +3,11 @@
 mod adversary;
 mod blocked;
 pub(crate) mod brokers;
+mod deferring;
 mod dispatching;
 mod fetching;
 mod memory;
 mod opening;
 pub(crate) mod rig;
+mod tasks;
 mod turns;

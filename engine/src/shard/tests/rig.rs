@@ -9,8 +9,8 @@ use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 
 use super::brokers::{Answer, Asked, Brokers};
 use crate::config::ConfigSources;
-use crate::handler::{Batch, Context, Handler, Outcome, OwnedRecord, erase_made};
-use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, Mark, OpenLane, Topic};
+use crate::handler::{Batch, Context, Handler, LaneFactory, Outcome, OwnedRecord, Runner, erase_made};
+use crate::link::{BrokerEndpoint, CloseReason, Command, Event, LaneId, Leader, Mark, OpenLane, Topic};
 use crate::net::ConnId;
 use crate::position::StartPosition;
 use crate::pulse::Pulse;
@@ -45,6 +45,8 @@ pub(crate) struct User {
     /// How long handlers take, by partition, and how long all took.
     pub(crate) takes: BTreeMap<i32, Duration>,
     pub(crate) worked: Duration,
+    /// What else is to be told.
+    pub(crate) words: Vec<String>,
     /// Where factories want to start, by partition.
     pub(crate) starts: BTreeMap<i32, StartPosition>,
 }
@@ -71,6 +73,22 @@ pub(crate) fn lane(partition: i32) -> LaneId {
 impl Rig {
     /// A shard that knows brokers 1 to 9, with these settings changed.
     pub(crate) fn new(change: impl FnOnce(&mut ShardSettings)) -> Self {
+        Self::with_factory(change, |user| {
+            Box::new(move |lane| {
+                let noting = Noting { partition: lane.partition(), user: Arc::clone(&user) };
+                if let Some(&position) = user.lock().unwrap().starts.get(&lane.partition()) {
+                    lane.start_at(position);
+                }
+                erase_made(|| Ok::<_, String>(noting)).map(Runner::Handler)
+            })
+        })
+    }
+
+    /// The same with lanes that are run by something else.
+    pub(crate) fn with_factory(
+        change: impl FnOnce(&mut ShardSettings),
+        factory: impl FnOnce(Arc<Mutex<User>>) -> LaneFactory,
+    ) -> Self {
         let mut sources = ConfigSources::new();
         sources.set("bootstrap.servers", "127.0.0.1:9001");
         sources.set("client.rack", "here");
@@ -82,19 +100,12 @@ impl Rig {
         change(&mut settings);
         let user = Arc::<Mutex<User>>::default();
         let now = Instant::now();
-        let noted = Arc::clone(&user);
         let shard = Shard::new(ShardSetup {
             index: 0,
             settings,
-            factory: Box::new(move |lane| {
-                let noting = Noting { partition: lane.partition(), user: Arc::clone(&noted) };
-                if let Some(&position) = noted.lock().unwrap().starts.get(&lane.partition()) {
-                    lane.start_at(position);
-                }
-                erase_made(|| Ok::<_, String>(noting))
-            }),
+            factory: factory(Arc::clone(&user)),
             pulse: Arc::new(Pulse::new(now)),
-            bell: Box::new(|| {}),
+            bell: Arc::new(|| {}),
             seed: 1,
         });
         let mut rig = Self { shard, now, user, brokers: Brokers::default() };
@@ -185,6 +196,26 @@ impl Rig {
             self.run();
         }
         panic!("a deadline is never met");
+    }
+
+    /// Answers the oldest Fetch with records of `partition` in one batch, and lets user code go on.
+    pub(crate) fn deliver(&mut self, partition: i32, base_offset: i64, count: usize) {
+        let asked = self.fetch();
+        let end = base_offset + count as i64;
+        self.answer(&asked, &[Answer::records(partition, end, &[batch(base_offset, count, 8)])]);
+        self.run();
+    }
+
+    /// Closes a lane, and lets user code go on.
+    pub(crate) fn close(&mut self, partition: i32, reason: CloseReason, time_left: Duration) {
+        let deadline = self.now + time_left;
+        self.command(Command::Close { lane: lane(partition), reason, deadline });
+        self.run();
+    }
+
+    /// The offset of the newest mark.
+    pub(crate) fn marked(&mut self) -> Option<i64> {
+        self.marks().last().map(|mark| mark.next_offset)
     }
 
     /// The oldest Fetch that is not answered.

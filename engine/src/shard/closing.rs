@@ -1,0 +1,103 @@
+//! Giving lanes up: at once, or when their task has ended and records in flight are acknowledged, by the deadline at
+//! the latest.
+
+use std::time::Instant;
+
+use super::Shard;
+use super::lane::{Closing, Lane, LaneState};
+use super::tasks::end_task;
+use crate::error::LaneErrorCause;
+use crate::handler::Runner;
+use crate::link::{CloseReason, Event, LaneId};
+
+impl Shard {
+    /// Closes a lane: no record of it is dispatched after this. A lane that closes in order may be lost meanwhile.
+    pub(crate) fn close(&mut self, id: LaneId, reason: CloseReason, deadline: Instant) {
+        if self.lanes.peek(id.slot).is_none_or(|lane| lane.id != id) {
+            return;
+        }
+        let Some(mut lane) = self.lanes.take(id.slot) else { return };
+        self.detach(&mut lane);
+        lane.state = LaneState::Closing;
+        lane.closing = Some(Closing { reason, deadline });
+        match &mut lane.runner {
+            Some(Runner::Handler(handler)) => {
+                let word = match reason {
+                    CloseReason::Revoked => handler.on_revoked(deadline),
+                    CloseReason::Lost => handler.on_lost(),
+                };
+                if reason == CloseReason::Lost {
+                    lane.in_flight = None;
+                }
+                if let Err(cause) = word {
+                    lane.runner = None;
+                    log_panic(&lane, cause);
+                }
+            }
+            Some(Runner::Task(task)) => {
+                if let Some(waker) = &lane.waker
+                    && task.close(reason, deadline, waker)
+                {
+                    lane.out = None;
+                }
+                // It gets its chance to end by itself.
+                lane.is_woken = true;
+                self.list_ready(&mut lane);
+            }
+            Some(Runner::Starting(_)) | None => lane.runner = None,
+        }
+        self.watch(&mut lane);
+        self.put_back_or_close(lane);
+    }
+
+    /// Nothing more is fetched for the lane, and what is fetched is let go.
+    fn detach(&mut self, lane: &mut Lane) {
+        if let Some(index) = lane.leader.take().and_then(|leader| self.broker_index(leader.broker)) {
+            self.leave_broker(index, lane.id.slot);
+        }
+        lane.drop_waiting();
+    }
+
+    /// Brings a lane back that was taken out, unless it is given up and nothing keeps it.
+    pub(crate) fn put_back_or_close(&mut self, lane: Box<Lane>) {
+        let is_over = lane.closing.is_some_and(|closing| match &lane.runner {
+            Some(Runner::Handler(_)) => !lane.has_records_out(),
+            // One that is lost is polled once.
+            Some(Runner::Task(_)) => closing.reason == CloseReason::Lost && !lane.is_ready,
+            Some(Runner::Starting(_)) | None => true,
+        });
+        match is_over {
+            true => self.finish(lane, false),
+            false => self.lanes.put_back(lane),
+        }
+    }
+
+    /// Gives up a lane whose time is over.
+    pub(crate) fn abandon(&mut self, lane: Box<Lane>) {
+        tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.watermark,
+            "given up although records are in the hands of its task, or in flight: they will be delivered again");
+        self.finish(lane, true);
+    }
+
+    /// The last word of this opening.
+    fn finish(&mut self, mut lane: Box<Lane>, is_abandoned: bool) {
+        let slot = lane.id.slot;
+        for list in [&mut self.starved, &mut self.retries, &mut self.unmarked, &mut self.watched] {
+            list.retain(|other| *other != slot);
+        }
+        self.ready.leave(slot);
+        end_task(&mut lane);
+        if let Some(Runner::Handler(handler)) = &mut lane.runner
+            && let Err(cause) = handler.on_closed()
+        {
+            log_panic(&lane, cause);
+        }
+        let is_lost = lane.closing.is_some_and(|closing| closing.reason == CloseReason::Lost);
+        let mark = lane.final_mark().filter(|_| !is_lost);
+        self.events.push_back(Event::Closed { lane: lane.id, mark, is_abandoned });
+    }
+}
+
+fn log_panic(lane: &Lane, cause: LaneErrorCause) {
+    tracing::error!(error = %lane.error(cause), "a handler panicked while its lane was closed");
+}
