@@ -70,13 +70,23 @@ where
     T: Future<Output = Result<(), E>> + 'static,
     E: Into<BoxError>,
 {
-    Arc::new(move |lane| {
-        let make_erased = |lane| {
-            let task = make(lane);
-            async { task.await.map_err(|error| LaneErrorCause::Handler(error.into().into())) }
-        };
-        caught(|| LaneTask::new(lane, make_erased)).map(Runner::Task)
-    })
+    Arc::new(move |lane| erase_made_task(lane, &make))
+}
+
+/// Makes the task of one lane and forgets its type.
+pub(crate) fn erase_made_task<T, E>(
+    lane: &Lane,
+    make: impl FnOnce(AsyncLane) -> T,
+) -> Result<Runner, LaneErrorCause>
+where
+    T: Future<Output = Result<(), E>> + 'static,
+    E: Into<BoxError>,
+{
+    let make_erased = |lane| {
+        let task = make(lane);
+        async { task.await.map_err(|error| LaneErrorCause::Handler(error.into().into())) }
+    };
+    caught(|| LaneTask::new(lane, make_erased)).map(Runner::Task)
 }
 
 /// Makes one handler and forgets its type.

@@ -16,6 +16,11 @@ use crate::memory::{Admission, FramePool, MemoryLimits};
 const OPENED_MAX_BYTES: usize = 64 << 20;
 
 impl Shard {
+    /// Whether a Fetch would carry the lane: its factory is done, it has not failed, and is not given up.
+    pub(crate) fn is_fetched(&self, lane: LaneId) -> bool {
+        self.lanes.peek(lane.slot).is_some_and(|open| open.id == lane && open.state == LaneState::Open)
+    }
+
     /// Takes a response, without its length prefix, as if the connection that carries the lane had received it. From
     /// here on it goes the way of all responses: walked, queued, decoded when it is dispatched.
     ///
@@ -40,10 +45,8 @@ impl Shard {
         let parsed = FetchResponse::parse_frame(version, frame.as_slice());
         let (_, parsed) = parsed.map_err(|error| error.to_string())?;
         let Some(mut open) = self.lanes.take(lane.slot) else { return Ok(()) };
-        if open.id == lane && open.state == LaneState::Open {
-            for partition in parsed.partitions() {
-                self.take_partition(&mut open, &partition, &frame, now);
-            }
+        for partition in parsed.partitions() {
+            self.take_partition(&mut open, &partition, &frame, now);
         }
         self.lanes.put_back(open);
         Ok(())

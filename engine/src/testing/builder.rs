@@ -1,20 +1,17 @@
 //! Which partition a handler is tested on, with which properties.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::rc::Rc;
-use std::sync::Arc;
 
-use super::clock::VirtualClock;
-use super::handler_test::{HandlerTest, LANE};
+use super::handler_test::HandlerTest;
 use super::recorder::Notes;
+use super::rig::{Place, Rig};
 use crate::config::ConfigSources;
 use crate::error::{BoxError, LaneError};
-use crate::handler::{Handler, Lane, Runner};
-use crate::link::{Command, Event, OpenLane, Topic};
+use crate::handler::{AsyncLane, Handler, Lane, LaneFactory, LaneFuture, Runner, erase_made_task};
 use crate::position::StartPosition;
-use crate::pulse::Pulse;
-use crate::shard::{Clock, Shard, ShardSettings, ShardSetup};
+use crate::shard::ShardSettings;
 
 /// Says which partition a [`HandlerTest`] is of, and makes it.
 #[derive(Clone, Debug)]
@@ -109,80 +106,140 @@ impl HandlerTestBuilder {
         H: Handler + 'static,
         E: Into<BoxError>,
     {
+        let (made, notes) = (Rc::new(Made::default()), Notes::default());
+        let (keeping, noting) = (Rc::clone(&made), notes.clone());
+        let make = move |lane: &Lane| {
+            keeping.begin(lane);
+            noting.record(|| factory(lane), &keeping.handler).map(Runner::Handler)
+        };
+        self.open(Box::new(make), made, notes)
+    }
+
+    /// The test of the handler that this factory makes in its time, as
+    /// [`Prepared::start_with_async_factory`](crate::Prepared::start_with_async_factory) takes one. Where it waits for
+    /// another thread, it goes on by [`HandlerTest::settle`].
+    ///
+    /// # Errors
+    /// When the factory fails or panics before it waits.
+    ///
+    /// # Panics
+    /// When a property is not valid.
+    pub fn async_factory<F, M, H, E>(self, factory: F) -> Result<HandlerTest<H>, LaneError>
+    where
+        F: Fn(Lane) -> M + 'static,
+        M: Future<Output = Result<H, E>> + 'static,
+        H: Handler + 'static,
+        E: Into<BoxError>,
+    {
+        let (made, notes) = (Rc::new(Made::default()), Notes::default());
+        let (keeping, noting, factory) = (Rc::clone(&made), notes.clone(), Rc::new(factory));
+        let make = move |lane: &Lane| {
+            keeping.begin(lane);
+            let (lane, factory) = (lane.clone(), Rc::clone(&factory));
+            let (keeping, noting) = (Rc::clone(&keeping), noting.clone());
+            Ok(Runner::Starting(LaneFuture::new(async move {
+                let handler = factory(lane).await;
+                noting.record(|| handler, &keeping.handler)
+            })))
+        };
+        self.open(Box::new(make), made, notes)
+    }
+
+    /// The test of a task, as [`Prepared::start_async`](crate::Prepared::start_async) takes one. It runs whenever the
+    /// test does something, up to where it waits; its timers go by the test's time.
+    ///
+    /// ```
+    /// use millstream::testing::{HandlerTest, record};
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    /// use std::time::Duration;
+    ///
+    /// let sum = Rc::new(Cell::new(0));
+    /// let adding = Rc::clone(&sum);
+    /// let mut test = HandlerTest::builder().task(move |mut lane| {
+    ///     let sum = Rc::clone(&adding);
+    ///     async move {
+    ///         let timer = lane.timer();
+    ///         while let Some(batch) = lane.next_batch().await {
+    ///             for record in &batch {
+    ///                 timer.sleep(Duration::from_secs(1)).await;
+    ///                 sum.set(sum.get() + std::str::from_utf8(record.value().unwrap_or_default())?.parse::<u64>()?);
+    ///                 batch.done(record.offset());
+    ///             }
+    ///         }
+    ///         Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+    ///     }
+    /// })?;
+    /// test.batch([record("1"), record("2"), record("4")]).expect_done();
+    /// test.advance(Duration::from_secs(2));
+    /// assert_eq!((sum.get(), test.commit_offset()), (3, 2));
+    /// let closed = test.revoke(Duration::from_secs(20));
+    /// assert_eq!((sum.get(), closed.commit_offset), (7, Some(3)));
+    /// # Ok::<(), millstream::LaneError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// When the task fails or panics before its first wait.
+    ///
+    /// # Panics
+    /// When a property is not valid.
+    pub fn task<F, T, E>(self, task: F) -> Result<HandlerTest<Task>, LaneError>
+    where
+        F: Fn(AsyncLane) -> T + 'static,
+        T: Future<Output = Result<(), E>> + 'static,
+        E: Into<BoxError>,
+    {
+        let made = Rc::new(Made::default());
+        let keeping = Rc::clone(&made);
+        let make = move |lane: &Lane| {
+            keeping.begin(lane);
+            erase_made_task(lane, &task)
+        };
+        self.open(Box::new(make), made, Notes::default())
+    }
+
+    fn open<H>(
+        self,
+        factory: LaneFactory,
+        made: Rc<Made<H>>,
+        notes: Notes,
+    ) -> Result<HandlerTest<H>, LaneError> {
         let settings = match self.properties.build() {
             Ok(config) => ShardSettings::new(&config, 1),
             Err(error) => Err(error),
         };
         let settings = settings.unwrap_or_else(|error| panic!("{error}"));
-        let (clock, notes, made) = (VirtualClock::new(), Notes::default(), Rc::new(Made::default()));
-        let (making, keeping) = (notes.clone(), Rc::clone(&made));
-        let mut shard = Shard::new(ShardSetup {
-            index: 0,
-            settings,
-            factory: Box::new(move |lane| {
-                let result = making.record(|| factory(lane), &keeping.handler).map(Runner::Handler);
-                keeping.chosen_start.set(lane.chosen_start());
-                result
-            }),
-            pulse: Arc::new(Pulse::new(clock.now())),
-            bell: Arc::new(|| {}),
-            seed: 0,
-        });
-        let topic = Arc::new(Topic { name: self.topic.into(), id: [0; 16] });
-        let open = OpenLane {
-            lane: LANE,
-            topic: Arc::clone(&topic),
-            partition: self.partition,
-            leader: None,
-            start_offset: self.start_offset,
-            start_epoch: -1,
-            no_position: None,
-            paused: false,
-        };
-        shard.on_command(Command::Open(open), clock.now());
-        while let Some(event) = shard.poll_event() {
-            match event {
-                Event::Failed { error, .. } => return Err(error),
-                // Nothing is in the log yet: all positions in it are one.
-                Event::StartWanted { lane, .. } => {
-                    let (offset, leader_epoch) = (self.start_offset, -1);
-                    shard.on_command(Command::Seek { lane, seek: 0, offset, leader_epoch }, clock.now());
-                }
-                _ => {}
-            }
-        }
-        let handler = made.handler.take().expect("a lane that did not fail has its handler");
-        let chosen_start = made.chosen_start.get();
-        let start_offset = match chosen_start {
-            Some(StartPosition::Offset(offset)) => offset.max(0),
-            _ => self.start_offset,
-        };
-        Ok(HandlerTest {
-            shard,
-            clock,
-            handler,
-            notes,
-            topic,
-            partition: self.partition,
-            chosen_start,
-            log: Vec::new(),
-            end_offset: start_offset,
-            commit_offset: start_offset,
-            seeks: 0,
-            failed: None,
-            is_closed: false,
-        })
+        let Self { topic, partition, start_offset, .. } = self;
+        let rig = Rig::new(Place { topic, partition, start_offset }, settings, factory);
+        HandlerTest::new_on(rig, made, notes)
     }
 }
 
+/// What a [`HandlerTest`] of a task has in place of a handler.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Task {}
+
 /// What came of the factory.
-struct Made<H> {
-    handler: RefCell<Option<Rc<RefCell<H>>>>,
-    chosen_start: Cell<Option<StartPosition>>,
+pub(super) struct Made<H> {
+    pub(super) handler: RefCell<Option<Rc<RefCell<H>>>>,
+    lane: RefCell<Option<Lane>>,
+}
+
+impl<H> Made<H> {
+    /// Where the factory has said to start.
+    pub(super) fn chosen_start(&self) -> Option<StartPosition> {
+        self.lane.borrow().as_ref().and_then(Lane::chosen_start)
+    }
+
+    /// The factory is called for this lane.
+    fn begin(&self, lane: &Lane) {
+        self.lane.replace(Some(lane.clone()));
+    }
 }
 
 impl<H> Default for Made<H> {
     fn default() -> Self {
-        Self { handler: RefCell::default(), chosen_start: Cell::default() }
+        Self { handler: RefCell::default(), lane: RefCell::default() }
     }
 }

@@ -1,31 +1,30 @@
 //! Time that passes when a test says so.
 
 use std::cell::Cell;
-use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::shard::Clock;
 
 /// The wall clock at the beginning of every test, milliseconds since the Unix epoch.
 pub(super) const WALL_START_MS: i64 = 1_700_000_000_000;
 
-/// Clones show the same time. The instant that it begins at is the host's, so only differences mean anything.
-#[derive(Clone, Debug)]
+/// The instant that it begins at is the host's, so only differences mean anything.
+#[derive(Debug)]
 pub(super) struct VirtualClock {
     start: Instant,
-    now: Rc<Cell<Instant>>,
+    now: Cell<Instant>,
 }
 
 impl VirtualClock {
     /// Time that has not begun to pass.
     pub(super) fn new() -> Self {
         let start = Instant::now();
-        Self { start, now: Rc::new(Cell::new(start)) }
+        Self { start, now: Cell::new(start) }
     }
 
     /// Lets time pass.
-    pub(super) fn advance(&self, by: Duration) {
-        self.now.set(self.now.get() + by);
+    pub(super) fn set(&self, now: Instant) {
+        self.now.set(now);
     }
 }
 

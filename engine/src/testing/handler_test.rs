@@ -3,22 +3,17 @@
 use std::cell::{Ref, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::builder::HandlerTestBuilder;
-use super::clock::VirtualClock;
-use super::record::{FETCH_VERSION, TestBatch, fetch_response};
+use super::builder::{HandlerTestBuilder, Made};
+use super::record::TestBatch;
 use super::recorder::Notes;
+use super::rig::Rig;
 use super::run::{Closed, Run};
 use crate::error::LaneError;
 use crate::handler::Handler;
-use crate::link::{CloseReason, Command, Event, LaneId, Topic};
+use crate::link::CloseReason;
 use crate::position::StartPosition;
-use crate::shard::{Clock, Shard};
-
-/// The one lane of the shard.
-pub(super) const LANE: LaneId = LaneId { slot: 0, opening: 1 };
 
 /// Runs a [`Handler`] against made-up records, on a partition of its own: no broker, no threads, virtual time.
 ///
@@ -59,27 +54,57 @@ pub(super) const LANE: LaneId = LaneId { slot: 0, opening: 1 };
 /// assert_eq!(run.expect_error().to_string(), "prices-3 at offset 44: the handler failed: a record without key");
 /// ```
 pub struct HandlerTest<H> {
-    pub(super) shard: Shard,
-    pub(super) clock: VirtualClock,
-    pub(super) handler: Rc<RefCell<H>>,
-    pub(super) notes: Notes,
-    pub(super) topic: Arc<Topic>,
-    pub(super) partition: i32,
-    /// What the factory said by `start_at`.
-    pub(super) chosen_start: Option<StartPosition>,
-    /// All record batches so far, and the offset after them.
-    pub(super) log: Vec<u8>,
-    pub(super) end_offset: i64,
-    pub(super) commit_offset: i64,
-    pub(super) seeks: u32,
-    pub(super) failed: Option<LaneError>,
-    pub(super) is_closed: bool,
+    rig: Rig,
+    made: Rc<Made<H>>,
+    handler: Option<Rc<RefCell<H>>>,
+    notes: Notes,
+}
+
+impl HandlerTest<()> {
+    /// Says which partition it is, with which properties.
+    pub fn builder() -> HandlerTestBuilder {
+        HandlerTestBuilder::new()
+    }
 }
 
 impl<H: Handler + 'static> HandlerTest<H> {
     /// The test of this handler, on partition 0 of a topic, from offset 0.
     pub fn new(handler: H) -> Self {
         HandlerTest::builder().handler(handler)
+    }
+
+    /// The handler, to look at between calls.
+    ///
+    /// # Panics
+    ///
+    /// When an async factory has not made it yet.
+    pub fn handler(&self) -> Ref<'_, H> {
+        self.made_handler().borrow()
+    }
+
+    /// The handler, to change between calls.
+    ///
+    /// # Panics
+    ///
+    /// When an async factory has not made it yet.
+    pub fn handler_mut(&mut self) -> RefMut<'_, H> {
+        self.made_handler().borrow_mut()
+    }
+
+    #[track_caller]
+    fn made_handler(&self) -> &RefCell<H> {
+        self.handler.as_ref().expect("the factory has made the handler")
+    }
+}
+
+impl<H> HandlerTest<H> {
+    pub(super) fn new_on(rig: Rig, made: Rc<Made<H>>, notes: Notes) -> Result<Self, LaneError> {
+        let mut test = Self { rig, made, handler: None, notes };
+        test.look();
+        match test.rig.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(test),
+        }
     }
 
     /// Gives the handler one record batch. It is one call, unless `max.poll.records` or `max.poll.bytes` cut it.
@@ -116,36 +141,66 @@ impl<H: Handler + 'static> HandlerTest<H> {
     ///
     /// As [`batch`](Self::batch).
     pub fn batches<B: Into<TestBatch>>(&mut self, batches: impl IntoIterator<Item = B>) -> Run {
-        self.check_open();
-        let from = self.log.len();
-        let now_ms = self.clock.wall_ms(self.clock.now());
-        for batch in batches {
-            let (bytes, offsets) = batch.into().encode(self.end_offset, now_ms);
-            self.log.extend(bytes);
-            self.end_offset = offsets.end;
-        }
-        self.run(from)
+        self.rig.check_open();
+        batches.into_iter().for_each(|batch| self.rig.append(&batch.into()));
+        self.settle()
+    }
+
+    /// Takes in what has happened elsewhere: records that were [deferred](crate::Context::defer) and acknowledged, and
+    /// wake-ups of a task or an async factory by other threads.
+    ///
+    /// ```
+    /// # use millstream::testing::{HandlerTest, record};
+    /// # use millstream::{Ack, Batch, Context, Handler, Outcome};
+    /// #[derive(Default)]
+    /// struct Defer(Vec<Ack>);
+    ///
+    /// impl Handler for Defer {
+    ///     type Error = std::convert::Infallible;
+    ///
+    ///     fn max_in_flight(&self) -> usize {
+    ///         2
+    ///     }
+    ///
+    ///     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    ///         self.0.extend(batch.records().map(|record| cx.defer(&record)));
+    ///         Ok(Outcome::Done)
+    ///     }
+    /// }
+    ///
+    /// let mut test = HandlerTest::new(Defer::default());
+    /// let run = test.batch([record("a"), record("b"), record("c")]);
+    /// assert_eq!((run.offsets(), run.commit_offset()), (vec![0, 1], 0), "two are in flight, none is handled");
+    ///
+    /// test.handler_mut().0.remove(1).done();
+    /// assert_eq!(test.settle().commit_offset(), 0, "the first is not acknowledged");
+    /// test.handler_mut().0.remove(0).done();
+    /// let run = test.settle();
+    /// assert_eq!((run.offsets(), run.commit_offset()), (vec![2], 2));
+    /// # test.handler_mut().0.remove(0).done();
+    /// ```
+    pub fn settle(&mut self) -> Run {
+        self.rig.go_on();
+        self.take_run()
     }
 
     /// Goes on at another offset, as [`Handle::seek`](crate::Handle::seek) makes it, also after a failure. Records that
-    /// were given before and lie there are given again.
+    /// were given before and lie there are given again. A task that has ended does not come back.
     ///
     /// # Panics
     ///
     /// When the partition is closed.
     pub fn seek(&mut self, offset: i64) -> Run {
-        self.check_open();
-        self.seeks += 1;
-        self.failed = None;
-        self.commit_offset = offset;
-        let seek = Command::Seek { lane: LANE, seek: self.seeks, offset, leader_epoch: -1 };
-        self.shard.on_command(seek, self.clock.now());
-        self.run(0)
+        self.rig.check_open();
+        self.rig.seek(offset);
+        self.take_run()
     }
 
     /// Takes the partition away in order, as a rebalance or a shutdown does: the handler hears
     /// [`on_revoked`](Handler::on_revoked) with a deadline that is `time_left` away, then
-    /// [`on_closed`](Handler::on_closed). It stays to be looked at.
+    /// [`on_closed`](Handler::on_closed). It stays to be looked at. A task finds that there are no more batches.
+    ///
+    /// Where records are in flight, or the task sleeps, time passes until all is done, up to the deadline.
     ///
     /// # Panics
     ///
@@ -164,29 +219,20 @@ impl<H: Handler + 'static> HandlerTest<H> {
         self.close(CloseReason::Lost, Duration::ZERO)
     }
 
-    /// Lets time pass.
+    /// Lets time pass. What a task does meanwhile is told by the next [`Run`].
     pub fn advance(&mut self, by: Duration) {
-        self.clock.advance(by);
+        self.rig.advance(by);
+        self.look();
     }
 
-    /// The time; it passes by [`advance`](Self::advance) only.
+    /// The time; it passes by [`advance`](Self::advance) and [`revoke`](Self::revoke) only.
     pub fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
-    /// The handler, to look at between calls.
-    pub fn handler(&self) -> Ref<'_, H> {
-        self.handler.borrow()
-    }
-
-    /// The handler, to change between calls.
-    pub fn handler_mut(&mut self) -> RefMut<'_, H> {
-        self.handler.borrow_mut()
+        self.rig.now()
     }
 
     /// Everything below is handled: what a commit at this moment would write.
     pub fn commit_offset(&self) -> i64 {
-        self.commit_offset
+        self.rig.commit_offset
     }
 
     /// Where the factory has said to start, by [`Lane::start_at`](crate::Lane::start_at). At an offset, the records
@@ -212,85 +258,58 @@ impl<H: Handler + 'static> HandlerTest<H> {
     /// # Ok::<(), millstream::LaneError>(())
     /// ```
     pub fn start_position(&self) -> Option<StartPosition> {
-        self.chosen_start
+        self.made.chosen_start()
     }
 
     /// Bytes of memory that records kept by [`Record::retain`](crate::Record::retain) hold back now.
     pub fn retained_bytes(&mut self) -> usize {
-        self.shard.turn(self.clock.now());
-        self.shard.memory().retained
+        self.rig.go_on();
+        self.rig.retained_bytes()
     }
 
-    /// Offers the log from `from` on, and dispatches while there is something, up to a failure or a stop.
-    fn run(&mut self, from: usize) -> Run {
-        let now = self.clock.now();
-        self.shard.turn(now);
-        let batches = self.log[from..].to_vec();
-        let response = fetch_response(&self.topic.name, self.partition, self.end_offset, batches);
-        if let Err(reason) = self.shard.offer(LANE, FETCH_VERSION, &response, now) {
-            panic!("the records cannot be received: {reason}");
+    fn take_run(&mut self) -> Run {
+        self.look();
+        let asked = self.rig.take_asked();
+        Run {
+            calls: self.notes.take_calls(),
+            commit_offset: self.rig.commit_offset,
+            commit_requested: asked.commit,
+            stop_requested: asked.stop,
+            error: self.rig.failed.clone(),
         }
-        let mut run = Run {
-            calls: Vec::new(),
-            commit_offset: self.commit_offset,
-            commit_requested: false,
-            stop_requested: false,
-            error: None,
-        };
-        while !run.stop_requested && self.shard.dispatch(&self.clock) {
-            while let Some(event) = self.shard.poll_event() {
-                match event {
-                    Event::CommitRequested => run.commit_requested = true,
-                    Event::StopRequested => run.stop_requested = true,
-                    Event::Failed { error, .. } => self.failed = Some(error),
-                    _ => {}
-                }
-            }
-        }
-        if let Some(mark) = self.shard.poll_mark() {
-            self.commit_offset = mark.next_offset;
-        }
-        run.calls = self.notes.take_calls();
-        run.commit_offset = self.commit_offset;
-        run.error = self.failed.clone();
-        run
     }
 
     fn close(&mut self, reason: CloseReason, time_left: Duration) -> Closed {
-        self.check_open();
-        self.is_closed = true;
-        let deadline = self.clock.now() + time_left;
-        self.shard.on_command(Command::Close { lane: LANE, reason, deadline }, self.clock.now());
-        let mut commit_offset = None;
-        while let Some(event) = self.shard.poll_event() {
-            if let Event::Closed { mark, .. } = event {
-                commit_offset = mark.map(|mark| mark.next_offset);
-            }
+        self.rig.check_open();
+        let deadline = self.rig.now() + time_left;
+        let closed = self.rig.close(reason, time_left);
+        Closed {
+            commit_offset: closed.commit_offset,
+            is_abandoned: closed.is_abandoned,
+            deadline,
+            panics: self.notes.take_hook_panics(),
         }
-        Closed { commit_offset, deadline, panics: self.notes.take_hook_panics() }
     }
 
-    #[track_caller]
-    fn check_open(&self) {
-        assert!(!self.is_closed, "the partition is closed: its handler gets no more records");
-    }
-}
-
-impl HandlerTest<()> {
-    /// Says which partition it is, with which properties.
-    pub fn builder() -> HandlerTestBuilder {
-        HandlerTestBuilder::new()
+    /// Looks at what the factory has made and said by now.
+    fn look(&mut self) {
+        if self.handler.is_none() {
+            self.handler.clone_from(&self.made.handler.borrow());
+        }
+        if self.rig.is_fresh() {
+            self.rig.begin_at(match self.made.chosen_start() {
+                Some(StartPosition::Offset(offset)) => offset.max(0),
+                _ => self.rig.start_offset(),
+            });
+        }
     }
 }
 
 impl<H> fmt::Debug for HandlerTest<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HandlerTest")
-            .field("topic", &self.topic.name)
-            .field("partition", &self.partition)
-            .field("end_offset", &self.end_offset)
-            .field("commit_offset", &self.commit_offset)
-            .field("failed", &self.failed)
+            .field("commit_offset", &self.rig.commit_offset)
+            .field("failed", &self.rig.failed)
             .finish_non_exhaustive()
     }
 }

@@ -29,6 +29,8 @@
 //! assert_eq!(run.commit_offset(), 3, "what was done before it is committed");
 //! ```
 //!
+//! The same goes for tasks of [async lanes](crate::AsyncLane), see [`HandlerTestBuilder::task`].
+//!
 //! [`MockContext`] and [`TestBatch::lend`] are for functions that take a [`Context`](crate::Context), a
 //! [`Batch`](crate::Batch) or a [`Record`](crate::Record) and are not handlers.
 //!
@@ -47,15 +49,18 @@ mod deliveries;
 mod expected;
 mod findings;
 mod handler_test;
+#[cfg(test)]
+mod later_tests;
 mod record;
 mod recorder;
+mod rig;
 mod run;
 #[cfg(test)]
 mod tests;
 
 #[cfg(feature = "test-broker")]
 pub use broker::{Fault, Request, TestBroker, TestBrokerError};
-pub use builder::HandlerTestBuilder;
+pub use builder::{HandlerTestBuilder, Task};
 pub use context::MockContext;
 pub use deliveries::{Delivered, Deliveries, Recording};
 pub use expected::Expected;

@@ -32,13 +32,13 @@ pub struct Run {
 }
 
 impl Run {
-    /// The calls of `on_batch`, in order: one, unless there was nothing to give, or `max.poll.records` or
-    /// `max.poll.bytes` cut it.
+    /// The calls of `on_batch`, in order: one, unless there was nothing to give, or `max.poll.records`,
+    /// `max.poll.bytes` or [`Handler::max_in_flight`](crate::Handler::max_in_flight) cut it. None for a task.
     pub fn calls(&self) -> &[Call] {
         &self.calls
     }
 
-    /// The offsets of all records given, in order.
+    /// The offsets of all records given in these calls, in order.
     pub fn offsets(&self) -> Vec<i64> {
         self.calls.iter().flat_map(|call| call.offsets.iter().copied()).collect()
     }
@@ -110,6 +110,9 @@ pub struct Closed {
     /// The offset that is committed at the end: everything below is handled. `None` when the partition was lost, or
     /// nothing was handled since the start.
     pub commit_offset: Option<i64>,
+    /// A task, or records in flight, did not come to their end before the deadline: what they did counts as far as it
+    /// was named as done, the rest will be delivered again.
+    pub is_abandoned: bool,
     /// Until when the handler was given time.
     pub deadline: Instant,
     /// The panics of the hooks, which are logged in production and change nothing.
