@@ -355,6 +355,15 @@ impl<'b> Record<'b> {
     ///         Ok(Outcome::Done)
     ///     }
     /// }
+    ///
+    /// # use millstream::testing::{HandlerTest, record};
+    /// let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    /// let mut test = HandlerTest::new(Forward(sender));
+    /// test.batch([record("a")]).expect_done();
+    /// assert_eq!(receiver.recv()?.value(), Some(&b"a"[..]));
+    /// let run = test.batch([record("b"), record("c")]);
+    /// assert_eq!(run.expect_error().offset(), 2, "the other thread has fallen behind");
+    /// # Ok::<(), std::sync::mpsc::RecvError>(())
     /// ```
     pub fn retain(&self) -> OwnedRecord {
         OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, self.open_batch())
