@@ -80,6 +80,7 @@ mod health;
 mod link;
 mod memory;
 mod net;
+pub mod offload;
 mod on_shard;
 mod position;
 mod pulse;

@@ -139,8 +139,8 @@ impl Prepared {
     /// hand: see [`AsyncLane`]. Nothing is allocated per batch.
     ///
     /// The task is polled by the shard that owns the partition, so it need not be `Send`. It is woken from any thread;
-    /// what needs the reactor of a runtime belongs on a thread that has one. What holds the shard's thread holds
-    /// up every partition of its core, as in a [`Handler`].
+    /// what needs the reactor of a runtime goes through [`offload`](crate::offload). What holds the shard's thread
+    /// holds up every partition of its core, as in a [`Handler`].
     ///
     /// A task that fails, or panics, fails its partition at the first record not done; so does one that ends before
     /// [`AsyncLane::next_batch`] returned `None`.

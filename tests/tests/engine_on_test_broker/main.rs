@@ -9,6 +9,7 @@ mod group;
 mod handle;
 mod health;
 mod memory;
+mod offload;
 mod sessions;
 mod starting;
 mod steering;
