@@ -21,8 +21,8 @@
 //! A record that fails, or whose code panics, fails its partition, and the error names its offset. Records of one
 //! partition run beside each other: not yet there are an order among those with the same key, and retries.
 //!
-//! It is made of what any program can use: a [`Handler`](crate::Handler) that
-//! [defers](crate::Context::defer) each record and [retains](crate::Record::retain) it.
+//! It is made of what any program can use: a [`Handler`] that
+//! [defers](Context::defer) each record and [retains](crate::Record::retain) it.
 
 mod threads;
 #[cfg(feature = "tokio")]
