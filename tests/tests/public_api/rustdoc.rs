@@ -28,7 +28,7 @@ fn json(name: &str, wrapper: &Path) -> Value {
         .env("RUSTDOC", wrapper)
         .env_remove("RUSTDOCFLAGS")
         .args(["rustdoc", "--package", name, "--lib"])
-        .args(if name == "millstream" { &["--features", "test-broker"][..] } else { &[] })
+        .args(if name == "millstream" { &["--features", "test-broker,tokio"][..] } else { &[] })
         .arg("--target-dir")
         .arg(target())
         .args(["--", "-Zunstable-options", "--output-format=json"])

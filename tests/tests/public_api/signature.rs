@@ -150,7 +150,11 @@ impl<'a> Names<'a> {
                 format!("{maybe}{}", self.path(&bound["trait"]))
             }
             ("outlives", lifetime) => text(lifetime).to_owned(),
-            (other, _) => other.to_owned(),
+            ("use", captured) => {
+                let captured = list(captured).iter().map(|name| text(tagged(name).1));
+                format!("use<{}>", captured.collect::<Vec<_>>().join(", "))
+            }
+            (other, _) => panic!("a bound of kind {other}"),
         });
         bounds.collect::<Vec<_>>().join(" + ")
     }
