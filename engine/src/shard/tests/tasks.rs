@@ -332,6 +332,21 @@ fn what_comes_of_a_batch_from_before_a_seek_counts_for_nothing() {
 }
 
 #[test]
+fn a_batch_that_was_out_when_its_lane_was_sought_back_does_not_move_it_on() {
+    let (mut rig, gate) = gated(|_| {});
+    rig.deliver(0, 10, 3);
+    turn(&mut rig, &gate, 1);
+    assert_eq!(rig.marked(), Some(11));
+    rig.seek(0, 1, 5);
+    // The rest of the batch: named record by record, then given back.
+    turn(&mut rig, &gate, 2);
+    assert_eq!(rig.handled(0), [10, 11, 12]);
+    assert_eq!(rig.marked(), None);
+    rig.close(0, CloseReason::Revoked, SECOND);
+    assert_eq!(closed(&rig.events()), Some((None, false)));
+}
+
+#[test]
 fn a_paused_lane_gives_its_task_nothing_new() {
     let (mut rig, gate) = gated(|settings| settings.poll_records_max = 1);
     rig.deliver(0, 0, 3);
