@@ -1,5 +1,5 @@
-//! A hundred HTTP calls in flight: every order is posted to a service that takes its time, on a Tokio runtime, while the
-//! core that fetches goes on. Answers come in any order; what is committed has no gap.
+//! A hundred HTTP calls in flight: every order is posted to a service that takes its time, on a Tokio runtime, and the
+//! core that fetches goes on meanwhile. Answers come in any order; what is committed has no gap.
 //!
 //! `cargo run -p millstream-examples --bin http_offload`
 #![allow(clippy::print_stdout, reason = "it talks to whoever tries it")]
