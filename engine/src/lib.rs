@@ -69,6 +69,7 @@
 //! By Kafka's property names, from a file, the environment, a command line or code; see [`config`].
 
 pub mod admin;
+mod caller;
 pub mod config;
 mod control;
 mod driver;
@@ -93,6 +94,7 @@ pub mod simulation;
 mod stats;
 pub mod testing;
 
+pub use caller::{BoundShard, Budget, CallerShard, Polled, ShardHandler};
 pub use control::TopicPartition;
 pub use engine::{Engine, EngineBuilder, Finished, Footprint, Handle, Partitions, Prepared, Reply, Signals};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};

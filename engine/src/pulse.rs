@@ -14,12 +14,31 @@ pub(crate) struct Pulse {
     since_ns: AtomicU64,
     /// Slot (upper half) and opening (lower half) of the dispatched lane.
     lane: AtomicU64,
+    /// Nanoseconds from `epoch` to the newest poll plus one, for a shard that its caller polls; 0 for others.
+    polled_ns: AtomicU64,
 }
 
 impl Pulse {
     /// A pulse that counts from `epoch`.
     pub(crate) fn new(epoch: Instant) -> Self {
-        Self { epoch, since_ns: AtomicU64::new(0), lane: AtomicU64::new(0) }
+        Self { epoch, since_ns: AtomicU64::new(0), lane: AtomicU64::new(0), polled_ns: AtomicU64::new(0) }
+    }
+
+    /// The shard is being polled; from now on it is one that is to be.
+    pub(crate) fn polled(&self, now: Instant) {
+        let at = now.saturating_duration_since(self.epoch).as_nanos() as u64;
+        self.polled_ns.store(at + 1, Ordering::Relaxed);
+    }
+
+    /// Since when the shard was not polled, if it is one that is to be and that is `limit` or longer ago. One whose
+    /// batch is with its handler counts as polled: see [`Pulse::overdue`].
+    pub(crate) fn unpolled(&self, limit: Duration, now: Instant) -> Option<Instant> {
+        if self.since_ns.load(Ordering::Relaxed) != 0 {
+            return None;
+        }
+        let at = self.polled_ns.load(Ordering::Relaxed).checked_sub(1)?;
+        let polled = self.epoch + Duration::from_nanos(at);
+        (now.saturating_duration_since(polled) >= limit).then_some(polled)
     }
 
     /// A batch of `lane` goes to its handler.
@@ -52,6 +71,23 @@ impl Pulse {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_shard_that_is_to_be_polled_is_missed_and_only_while_no_batch_is_with_its_handler() {
+        let start = Instant::now();
+        let limit = Duration::from_secs(1);
+        assert_eq!(Pulse::new(start).unpolled(limit, start + limit * 9), None);
+        let pulse = Pulse::new(start);
+        pulse.polled(start);
+        assert_eq!(pulse.unpolled(limit, start + limit / 2), None);
+        assert_eq!(pulse.unpolled(limit, start + limit), Some(start));
+        pulse.polled(start + limit);
+        assert_eq!(pulse.unpolled(limit, start + limit * 3 / 2), None);
+        pulse.begin(LaneId { slot: 0, opening: 1 }, start + limit);
+        assert_eq!(pulse.unpolled(limit, start + limit * 5), None);
+        pulse.end();
+        assert_eq!(pulse.unpolled(limit, start + limit * 5), Some(start + limit));
+    }
 
     #[test]
     fn a_batch_is_overdue_once_its_limit_is_reached_and_until_its_handler_returns() {

@@ -175,6 +175,24 @@ impl Control {
         self.drive(now);
     }
 
+    /// The thread that drives a shard has not polled it for `max.poll.interval.ms`, the last time at `since`: where it
+    /// owns partitions, the member leaves its group. May be called again for the same absence.
+    pub(crate) fn on_shard_unpolled(&mut self, shard: usize, since: Instant, now: Instant) {
+        let owned = self.lanes.iter_mut().filter(|lane| lane.shard == shard && lane.is_on_shard());
+        let mut is_news = false;
+        for lane in owned {
+            is_news |= lane.overdue_since.replace(since) != Some(since);
+        }
+        if !is_news || self.stopping.is_some() {
+            return;
+        }
+        self.notify(EngineEvent::ShardNotPolled { shard, limit: self.config.max_poll_interval });
+        if let Some(membership) = &mut self.membership {
+            membership.group.poll_interval_exceeded(&format!("shard {shard}"), now);
+        }
+        self.drive(now);
+    }
+
     /// Lets the group's state machine go on.
     pub(super) fn advance_membership(&mut self, now: Instant) {
         self.advance_revoke(now);

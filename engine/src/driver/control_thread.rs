@@ -124,9 +124,12 @@ impl<T: Transport> ControlLoop<T> {
     }
 
     fn check_overdue(&mut self, now: Instant) {
-        for end in &self.shards {
+        for (index, end) in self.shards.iter().enumerate() {
             if let Some((lane, since)) = end.pulse.overdue(self.max_poll_interval, now) {
                 self.control.on_handler_overdue(lane, since, now);
+            }
+            if let Some(since) = end.pulse.unpolled(self.max_poll_interval, now) {
+                self.control.on_shard_unpolled(index, since, now);
             }
         }
     }

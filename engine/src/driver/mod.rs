@@ -1,8 +1,10 @@
 //! What carries the cores: threads pinned to cores, rings between them, the transport, names and clocks.
 
+mod caller;
 mod channels;
 mod control_thread;
 mod cpu_time;
+mod door;
 mod poll;
 mod resolver;
 mod ring;
@@ -19,9 +21,11 @@ mod stop_order;
 mod tests;
 mod threads;
 mod transport;
+mod turns;
 mod waker;
 
-pub(crate) use start::{StartSetup, start};
+pub(crate) use caller::{CallerStart, CallerTurns};
+pub(crate) use start::{StartSetup, start, start_caller_driven};
 pub(crate) use stop_order::StopOrder;
 pub(crate) use waker::Waker;
 

@@ -65,13 +65,12 @@ struct Receiving {
 }
 
 impl PollTransport {
-    /// An epoll for the calling thread.
+    /// An epoll for the calling thread, which `waker` wakes.
     ///
     /// # Errors
     /// When no file can be opened.
-    pub(crate) fn new(settings: SocketSettings) -> io::Result<Self> {
+    pub(crate) fn new(settings: SocketSettings, waker: Waker) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let waker = Waker::new()?;
         // Edge-triggered, so that the bell need not be read: each ring is an edge.
         epoll::add(&epoll, waker.bell(), EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
         Ok(Self {
@@ -84,12 +83,6 @@ impl PollTransport {
             ready: Vec::new(),
             counters: TransportCounters::default(),
         })
-    }
-
-    /// Wakes this thread from others. After each [`Transport::wait`] the thread must look at all queues that others
-    /// fill before they wake it.
-    pub(crate) fn waker(&self) -> Waker {
-        self.waker.clone()
     }
 
     fn connect(&mut self, conn: ConnId, address: &SocketAddr) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use std::{io, mem, thread};
 
 use io_uring::types::{Fd, SubmitArgs, Timespec};
-use io_uring::{IoUring, opcode, squeue};
+use io_uring::{IoUring, Submitter, opcode, squeue};
 use socket2::{SockAddr, Socket};
 
 pub(crate) use setup::{RingMode, RingSetupError};
@@ -74,8 +74,8 @@ impl Connected {
 }
 
 impl RingTransport {
-    /// A ring for the calling thread.
-    pub(crate) fn new(settings: SocketSettings) -> Result<Self, RingSetupError> {
+    /// A ring for the calling thread, which `waker` wakes.
+    pub(crate) fn new(settings: SocketSettings, waker: Waker) -> Result<Self, RingSetupError> {
         let (ring, mode) = setup::set_up()?;
         Ok(Self {
             ring,
@@ -83,7 +83,7 @@ impl RingTransport {
             sockets: HashMap::new(),
             settings,
             mode,
-            waker: Waker::new().map_err(RingSetupError::Other)?,
+            waker,
             is_bell_armed: false,
             unsubmitted: VecDeque::new(),
             ready: Vec::new(),
@@ -93,15 +93,14 @@ impl RingTransport {
         })
     }
 
-    /// Wakes this thread from others. After each [`Transport::wait`] the thread must look at all queues that others
-    /// fill before they wake it.
-    pub(crate) fn waker(&self) -> Waker {
-        self.waker.clone()
-    }
-
     /// The mode that the kernel granted.
     pub(crate) fn mode(&self) -> RingMode {
         self.mode
+    }
+
+    /// The ring, for what only rings can do.
+    pub(super) fn submitter(&self) -> Submitter<'_> {
+        self.ring.submitter()
     }
 
     fn connect(&mut self, conn: ConnId, address: &std::net::SocketAddr) {

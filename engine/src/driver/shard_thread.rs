@@ -2,28 +2,19 @@
 
 use std::io;
 use std::sync::mpsc::SyncSender;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use super::channels::ShardEnd;
-use super::cpu_time::thread_cpu_ns;
-use super::waker::Waker;
-use crate::link::Event;
-use crate::net::{Completion, IoOp, Transport, Wait};
+use super::turns::{Allowance, Turns};
+use crate::net::{Transport, Wait};
 use crate::on_shard;
-use crate::shard::{Clock, HostClock, Shard};
 use crate::stats::ShardStats;
 
 /// Handlers get the shard for about this long before the network is looked at again, although nothing is known to wait.
 const DISPATCH_SLICE: Duration = Duration::from_millis(1);
 
-/// How soon what found a ring to the control thread full is passed on again: the emptying of a ring wakes nobody.
-const FULL_RING_RETRY: Duration = Duration::from_millis(1);
-
-/// One shard with its transport and its rings to the control thread.
+/// One shard on a thread of its own.
 pub(crate) struct ShardLoop<T> {
-    pub(crate) shard: Shard,
-    pub(crate) transport: T,
-    pub(crate) end: ShardEnd,
+    pub(crate) turns: Turns<T>,
     /// Look again instead of sleeping.
     pub(crate) spins: bool,
 }
@@ -36,87 +27,30 @@ impl<T: Transport> ShardLoop<T> {
     pub(crate) fn run(mut self, last_stats: &mut ShardStats) -> io::Result<()> {
         let _on_shard = on_shard::enter();
         let result = self.run_until_ended();
-        self.shard.measure(last_stats);
-        last_stats.counters.cpu_ns = thread_cpu_ns();
+        self.turns.measure(last_stats);
         result
     }
 
     fn run_until_ended(&mut self) -> io::Result<()> {
-        let clock = HostClock::new();
-        let mut completions: Vec<Completion> = Vec::new();
-        let mut ops: Vec<IoOp> = Vec::new();
-        let mut has_dispatched = false;
-        let mut is_told = true;
-        while !self.shard.is_ended() {
-            // A dispatch releases memory that a Fetch or a decompression may wait for, so the shard takes a turn
-            // after it before it may sleep.
-            let is_busy = has_dispatched || !completions.is_empty();
-            self.transport.wait(self.next_wait(&clock, is_busy, is_told), &mut completions)?;
-            let woken_at = clock.now();
-            for completion in completions.drain(..) {
-                self.shard.on_completion(completion, woken_at);
-            }
-            while let Some(command) = self.end.command() {
-                self.shard.on_command(command, woken_at);
-            }
-            self.shard.turn(woken_at);
-            self.shard.take_ops(&mut ops);
-            if !ops.is_empty() {
-                ops.drain(..).for_each(|op| self.transport.submit(op));
-                // Requests leave now, not after the handlers.
-                self.transport.wait(Wait::Submit, &mut completions)?;
-            }
-            has_dispatched = self.dispatch(woken_at + DISPATCH_SLICE, &clock);
-            let io = self.transport.counters();
-            is_told = self.end.pass_on(&mut self.shard, |event| {
-                if let Event::Stats(stats) = event {
-                    let counters = &mut stats.counters;
-                    counters.cpu_ns = thread_cpu_ns();
-                    counters.io_calls = io.calls;
-                    counters.io_completions = io.completions;
-                    counters.io_sent_bytes = io.sent_bytes;
-                    counters.io_received_bytes = io.received_bytes;
-                }
-            });
+        while !self.turns.shard.is_ended() {
+            let woken_at = self.turns.turn(self.next_wait())?;
+            self.turns.dispatch(&Allowance { until: woken_at + DISPATCH_SLICE, records: u64::MAX });
+            self.turns.tell();
         }
         Ok(())
     }
 
     /// Sleeping is safe only here: everything that others can hand in was looked at after the last wake-up.
-    fn next_wait(&self, clock: &HostClock, is_busy: bool, is_told: bool) -> Wait {
-        if self.spins || is_busy || self.shard.has_ready() || self.shard.has_arrivals() {
+    fn next_wait(&self) -> Wait {
+        if self.spins || self.turns.is_busy() {
             return Wait::Poll;
         }
-        let now = clock.now();
-        let until = self.shard.deadline().map(|at| at.saturating_duration_since(now));
-        Wait::Park(if is_told {
-            until
-        } else {
-            Some(until.map_or(FULL_RING_RETRY, |at| at.min(FULL_RING_RETRY)))
-        })
-    }
-
-    /// Calls handlers until there is something else to do; returns whether any was called.
-    fn dispatch(&mut self, until: Instant, clock: &HostClock) -> bool {
-        let started = clock.now();
-        let mut any = false;
-        while self.shard.dispatch(clock) {
-            any = true;
-            // Before the next handler, which may hold the thread for long.
-            self.end.pass_on_marks(&mut self.shard);
-            if self.transport.has_pending() || self.end.has_command() || clock.now() >= until {
-                break;
-            }
-        }
-        if any {
-            self.shard.record_loop_lag(clock.now().saturating_duration_since(started));
-        }
-        any
+        Wait::Park(self.turns.deadline().map(|at| at.saturating_duration_since(self.turns.now())))
     }
 }
 
-/// What a thread says about its start.
-pub(crate) type Started = SyncSender<Result<Waker, String>>;
+/// What a thread says when it is ready, or why it is not.
+pub(crate) type Started = SyncSender<Result<(), String>>;
 
 #[cfg(test)]
 mod tests {
@@ -124,9 +58,12 @@ mod tests {
     use std::rc::Rc;
     use std::sync::Arc;
 
+    use std::time::Instant;
+
     use super::*;
     use crate::driver::channels::channels;
-    use crate::net::TransportCounters;
+    use crate::driver::turns::FULL_RING_RETRY;
+    use crate::net::{Completion, IoOp, TransportCounters};
     use crate::pulse::Pulse;
     use crate::shard::tests::brokers::{Answer, Brokers};
     use crate::shard::tests::rig::{Rig, batch};
@@ -178,7 +115,7 @@ mod tests {
         let (_control, end) = channels(Arc::new(Pulse::new(Instant::now())), Arc::default());
         let brokers = Rc::new(RefCell::new(brokers));
         let transport = Played { brokers, completions: Vec::new(), on_park: Box::new(on_park) };
-        let looped = ShardLoop { shard, transport, end, spins: false };
+        let looped = ShardLoop { turns: Turns::new(shard, transport, end), spins: false };
         looped.run(&mut ShardStats::new(0)).unwrap_err()
     }
 

@@ -3,9 +3,10 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::channels::{ControlEnd, ControlHalf, ShardEnd, channels};
+use super::caller::CallerStart;
+use super::channels::{ControlEnd, ShardEnd, channels};
 use super::control_thread::ControlLoop;
 use super::poll::PollTransport;
 use super::resolver::Resolver;
@@ -15,6 +16,7 @@ use super::socket::SocketSettings;
 use super::stop_order::StopOrder;
 use super::threads::Thread;
 use super::transport::HostTransport;
+use super::turns::Turns;
 use super::waker::Waker;
 use crate::config::{Config, IdleStrategy};
 use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscription};
@@ -25,6 +27,9 @@ use crate::net::TransportKind;
 use crate::pulse::Pulse;
 use crate::shard::{Shard, ShardSettings, ShardSetup};
 use crate::stats::ShardStats;
+
+/// How long the end of an engine waits for a caller to poll a shard that has nothing left to do but end.
+const CALLER_END_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the threads are started with.
 pub(crate) struct StartSetup {
@@ -38,7 +43,6 @@ pub(crate) struct StartSetup {
     /// One for each shard.
     pub(crate) pulses: Arc<[Arc<Pulse>]>,
     pub(crate) stop_at_end: bool,
-    pub(crate) factory: HandlerFactory,
     pub(crate) requests: Receiver<Request>,
     pub(crate) stop: Arc<StopOrder>,
     /// Where it is told what happens.
@@ -54,14 +58,53 @@ pub(crate) struct StartSetup {
 ///
 /// # Errors
 /// When a thread or its transport cannot be made; the text names the fix.
-pub(crate) fn start(setup: StartSetup) -> Result<Waker, Error> {
+pub(crate) fn start(setup: StartSetup, factory: HandlerFactory) -> Result<Waker, Error> {
     match setup.transport {
-        TransportKind::Uring => start_over::<RingTransport>(setup),
-        TransportKind::Poll => start_over::<PollTransport>(setup),
+        TransportKind::Uring => start_over::<RingTransport>(setup, &factory),
+        TransportKind::Poll => start_over::<PollTransport>(setup, &factory),
     }
 }
 
-fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
+/// Starts the control thread, and returns its waker and what the shards are made of, for the threads of the caller.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_caller_driven(setup: StartSetup) -> Result<(Waker, Vec<CallerStart>), Error> {
+    match setup.transport {
+        TransportKind::Uring => start_caller_driven_over::<RingTransport>(setup),
+        TransportKind::Poll => start_caller_driven_over::<PollTransport>(setup),
+    }
+}
+
+fn start_caller_driven_over<T: HostTransport>(setup: StartSetup) -> Result<(Waker, Vec<CallerStart>), Error> {
+    let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
+    let control_waker = Arc::new(OnceLock::new());
+    let (mut ends, mut starts, mut shards) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..setup.cores.len() {
+        let pulse = Arc::clone(&setup.pulses[index]);
+        pulse.polled(Instant::now());
+        let (half, end) = channels(pulse.clone(), control_waker.clone());
+        let waker = new_waker()?;
+        let (last_stats, ended) = sync_channel(1);
+        ends.push(half.with_waker(waker.clone()));
+        shards.push(Driven::ByCaller(ended));
+        starts.push(CallerStart {
+            index,
+            transport: setup.transport,
+            settings: settings.clone(),
+            pulse,
+            end,
+            waker,
+            sockets: socket_settings(&setup.config),
+            seed: setup.seed.wrapping_add(index as u64 + 1),
+            last_stats,
+        });
+    }
+    let waker = start_control::<T>(setup, ends, shards, control_waker)?;
+    Ok((waker, starts))
+}
+
+fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> Result<Waker, Error> {
     let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
     let control_waker = Arc::new(OnceLock::new());
     let mut ends = Vec::with_capacity(setup.cores.len());
@@ -71,12 +114,14 @@ fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
     for (index, &core) in setup.cores.iter().enumerate() {
         let pulse = Arc::clone(&setup.pulses[index]);
         let (half, end) = channels(pulse.clone(), control_waker.clone());
+        let waker = new_waker()?;
         let shard = ShardStart {
             index,
             settings: settings.clone(),
-            factory: setup.factory.clone(),
+            factory: factory.clone(),
             pulse,
             end,
+            waker: waker.clone(),
             sockets: socket_settings(&setup.config),
             spins: setup.config.idle_strategy == IdleStrategy::Spin,
             seed: setup.seed.wrapping_add(index as u64 + 1),
@@ -84,12 +129,11 @@ fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
         let (started, answer) = sync_channel(1);
         let name = format!("millstream-{index}");
         let thread = Thread::spawn(T::KIND, &name, core, move || shard.run::<T>(&started))?;
-        starting.push((half, thread, answer));
+        ends.push(half.with_waker(waker));
+        starting.push((thread, answer));
     }
-    for (half, thread, answer) in starting {
-        let (thread, waker) = ready(thread, &answer)?;
-        threads.push(thread);
-        ends.push(ControlHalf::with_waker(half, waker));
+    for (thread, answer) in starting {
+        threads.push(Driven::ByThread(ready(thread, &answer)?));
     }
     start_control::<T>(setup, ends, threads, control_waker)
 }
@@ -97,10 +141,10 @@ fn start_over<T: HostTransport>(setup: StartSetup) -> Result<Waker, Error> {
 /// Waits until the thread is ready for its work.
 fn ready<R: Send + 'static>(
     thread: Thread<R>,
-    answer: &Receiver<Result<Waker, String>>,
-) -> Result<(Thread<R>, Waker), Error> {
+    answer: &Receiver<Result<(), String>>,
+) -> Result<Thread<R>, Error> {
     match answer.recv() {
-        Ok(Ok(waker)) => Ok((thread, waker)),
+        Ok(Ok(())) => Ok(thread),
         Ok(Err(reason)) => Err(Error::Host(reason)),
         Err(_) => {
             Err(Error::Host(thread.join().err().unwrap_or_else(|| "its thread ended at once".to_owned())))
@@ -111,10 +155,14 @@ fn ready<R: Send + 'static>(
 fn start_control<T: HostTransport>(
     setup: StartSetup,
     shards: Vec<ControlEnd>,
-    threads: Vec<Thread<ShardStats>>,
+    driven: Vec<Driven>,
     control_waker: Arc<OnceLock<Waker>>,
 ) -> Result<Waker, Error> {
-    let (started, answer) = sync_channel::<Result<Waker, String>>(1);
+    let (started, answer) = sync_channel(1);
+    let waker = new_waker()?;
+    // Set once, before the shards hear of anything that they could answer.
+    let _ = control_waker.set(waker.clone());
+    let control_waker = waker.clone();
     let core = setup.control_core;
     let on_ended = setup.on_ended;
     let config = setup.config;
@@ -128,19 +176,15 @@ fn start_control<T: HostTransport>(
     let (requests, stop, events) = (setup.requests, setup.stop, setup.events);
     let cpu_ns = setup.control_cpu_ns;
     let run = move || {
-        let made = T::open(socket_settings(&config)).and_then(|transport| {
-            let waker = transport.waker();
-            let resolver =
-                Resolver::start(waker.clone()).map_err(|error| format!("no thread for names: {error}"))?;
-            Ok((transport, waker, resolver))
+        let made = T::open(socket_settings(&config), waker.clone()).and_then(|transport| {
+            let resolver = Resolver::start(waker).map_err(|error| format!("no thread for names: {error}"))?;
+            Ok((transport, resolver))
         });
-        let (transport, waker, resolver) = match made {
+        let (transport, resolver) = match made {
             Ok(made) => made,
             Err(reason) => return started.send(Err(reason)).unwrap_or_default(),
         };
-        // Set once, before the shards hear of anything that they could answer.
-        let _ = control_waker.set(waker.clone());
-        if started.send(Ok(waker)).is_err() {
+        if started.send(Ok(())).is_err() {
             return;
         }
         let control = Control::new(control_setup, Instant::now());
@@ -159,18 +203,37 @@ fn start_control<T: HostTransport>(
         .run();
         // A shard that user code holds beyond the deadline is not waited for: the outcome names it.
         if outcome.report.abandoned.is_empty() {
-            for (index, thread) in threads.into_iter().enumerate() {
-                match thread.join() {
+            for (index, driven) in driven.into_iter().enumerate() {
+                match driven.join() {
                     // What it measured up to its end takes the place of what it last sent.
                     Ok(stats) => last.shards[index] = stats,
-                    Err(reason) => tracing::error!(shard = index, "a shard's thread is lost: {reason}"),
+                    Err(reason) => tracing::error!(shard = index, "a shard's end is not known: {reason}"),
                 }
             }
         }
         on_ended(outcome, last);
     };
     let thread = Thread::spawn(T::KIND, "millstream-control", core, run)?;
-    Ok(ready(thread, &answer)?.1)
+    ready(thread, &answer)?;
+    Ok(control_waker)
+}
+
+/// Who drives a shard, and how its end is learned of.
+enum Driven {
+    ByThread(Thread<ShardStats>),
+    ByCaller(Receiver<ShardStats>),
+}
+
+impl Driven {
+    /// Waits for the shard's end, and returns what it measured up to that.
+    fn join(self) -> Result<ShardStats, String> {
+        match self {
+            Self::ByThread(thread) => thread.join(),
+            Self::ByCaller(ended) => ended
+                .recv_timeout(CALLER_END_PATIENCE)
+                .map_err(|_| "it was dropped, or is not polled any more".to_owned()),
+        }
+    }
 }
 
 /// What a shard's thread takes along.
@@ -180,6 +243,7 @@ struct ShardStart {
     factory: HandlerFactory,
     pulse: Arc<Pulse>,
     end: ShardEnd,
+    waker: Waker,
     sockets: SocketSettings,
     spins: bool,
     seed: u64,
@@ -189,7 +253,7 @@ impl ShardStart {
     /// Returns what the shard measured until its end.
     fn run<T: HostTransport>(self, started: &Started) -> ShardStats {
         let mut last_stats = ShardStats::new(self.index);
-        let transport = match T::open(self.sockets) {
+        let transport = match T::open(self.sockets, self.waker.clone()) {
             Ok(transport) => transport,
             Err(reason) => {
                 // Nobody listens only where the whole start was given up.
@@ -197,8 +261,7 @@ impl ShardStart {
                 return last_stats;
             }
         };
-        let waker = transport.waker();
-        let bell = waker.clone();
+        let bell = self.waker;
         let factory = self.factory;
         let shard = Shard::new(ShardSetup {
             index: self.index,
@@ -208,15 +271,20 @@ impl ShardStart {
             bell: Arc::new(move || bell.wake()),
             seed: self.seed,
         });
-        if started.send(Ok(waker)).is_err() {
+        if started.send(Ok(())).is_err() {
             return last_stats;
         }
-        let shard_loop = ShardLoop { shard, transport, end: self.end, spins: self.spins };
+        let shard_loop = ShardLoop { turns: Turns::new(shard, transport, self.end), spins: self.spins };
         if let Err(error) = shard_loop.run(&mut last_stats) {
             tracing::error!(shard = self.index, %error, "the shard's transport broke");
         }
         last_stats
     }
+}
+
+fn new_waker() -> Result<Waker, Error> {
+    Waker::new()
+        .map_err(|error| Error::Host(format!("no eventfd can be made ({error}): are too many files open?")))
 }
 
 fn socket_settings(config: &Config) -> SocketSettings {

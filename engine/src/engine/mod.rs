@@ -21,9 +21,10 @@ pub use handle::{Finished, Handle};
 pub use reply::Reply;
 pub use signals::Signals;
 
+use crate::caller::CallerShard;
 use crate::config::{Config, CoresSetting};
 use crate::control::{Snapshot, Subscription};
-use crate::driver::{StartSetup, StopOrder, start};
+use crate::driver::{StartSetup, StopOrder, Waker, start, start_caller_driven};
 use crate::error::{BoxError, Error};
 use crate::handler::{
     AsyncLane, Handler, HandlerFactory, Lane, erase_async_factory, erase_factory, erase_task,
@@ -177,6 +178,33 @@ impl Prepared {
     }
 
     fn start_threads(self, factory: HandlerFactory) -> Result<Engine, Error> {
+        let Parts { setup, join } = self.parts()?;
+        let control = start(setup, factory)?;
+        Ok(Engine { handle: join(control) })
+    }
+
+    /// Starts an engine whose shards the caller drives, by [`BoundShard::poll`](crate::BoundShard::poll) on threads of
+    /// his own: no thread of the engine is on the data path, only the control thread runs beside them.
+    ///
+    /// There are so many `shards`, at least 1; `cores` says nothing about them, because the threads are the caller's to
+    /// pin. Bind and poll each of them: partitions are spread over all. Dropping the engine stops it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start); [`Error::Config`] when `memory.budget.bytes` does not carry so many shards.
+    pub fn start_caller_driven(mut self, shards: usize) -> Result<(Engine, Vec<CallerShard>), Error> {
+        let shards = shards.max(1);
+        self.config.shard_memory(shards)?;
+        self.plan.shards = vec![None; shards];
+        self.plan.why = "shards are driven by the caller, whose threads are his to place".to_owned();
+        let Parts { setup, join } = self.parts()?;
+        let (control, starts) = start_caller_driven(setup)?;
+        let handle = join(control);
+        let shards = starts.into_iter().map(|start| CallerShard::new(start, handle.clone())).collect();
+        Ok((Engine { handle }, shards))
+    }
+
+    /// What an engine is started with, once the host is looked at.
+    fn parts(self) -> Result<Parts, Error> {
         let host = Host::probe();
         let needs =
             Needs { shards: self.plan.shards.len(), memory_budget_bytes: self.config.memory_budget_bytes };
@@ -200,7 +228,7 @@ impl Prepared {
                 ended.set(outcome, vitals.stats(&last));
             })
         };
-        let control = start(StartSetup {
+        let setup = StartSetup {
             config: self.config,
             subscription: self.subscription,
             transport,
@@ -208,17 +236,23 @@ impl Prepared {
             control_core: self.plan.control,
             pulses: Arc::clone(&vitals.pulses),
             stop_at_end: self.stop_at_end,
-            factory,
             requests: received,
             stop: Arc::clone(&stop),
             events: Arc::clone(&vitals.events),
             on_ended,
             control_cpu_ns: Arc::clone(&vitals.control_cpu_ns),
             seed: fastrand::u64(..),
-        })?;
-        let handle = Handle::new(requests, stop, control, ended, vitals);
-        Ok(Engine { handle })
+        };
+        let join = Box::new(move |control| Handle::new(requests, stop, control, ended, vitals));
+        Ok(Parts { setup, join })
     }
+}
+
+/// An engine about to be started.
+struct Parts {
+    setup: StartSetup,
+    /// Makes its handle, once there is a control thread.
+    join: Box<dyn FnOnce(Waker) -> Handle>,
 }
 
 /// A running engine.

@@ -64,6 +64,14 @@ pub enum EngineEvent {
         /// `max.poll.interval.ms`.
         limit: Duration,
     },
+    /// The thread that drives a shard has not polled it for `max.poll.interval.ms`: the member has left its group.
+    #[non_exhaustive]
+    ShardNotPolled {
+        /// The shard's index.
+        shard: usize,
+        /// `max.poll.interval.ms`.
+        limit: Duration,
+    },
     /// A handler did not finish before its partition had to be given up.
     #[non_exhaustive]
     NotClosedInTime {
@@ -198,6 +206,11 @@ impl fmt::Display for EngineEvent {
             Self::HandlerOverdue { at, limit } => write!(
                 f,
                 "{at}: a batch has been with its handler for more than {} ms (max.poll.interval.ms)",
+                limit.as_millis()
+            ),
+            Self::ShardNotPolled { shard, limit } => write!(
+                f,
+                "shard {shard} was not polled for more than {} ms (max.poll.interval.ms)",
                 limit.as_millis()
             ),
             Self::NotClosedInTime { at } => write!(

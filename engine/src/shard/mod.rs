@@ -249,6 +249,21 @@ impl Shard {
         self.is_ended
     }
 
+    /// Records handled so far.
+    pub(crate) fn records_handled(&self) -> u64 {
+        self.stats.counters.records
+    }
+
+    /// The most records in one dispatch.
+    pub(crate) fn poll_records_max(&self) -> u32 {
+        self.settings.poll_records_max
+    }
+
+    /// Changes the most records in one dispatch from now on; at least 1.
+    pub(crate) fn set_poll_records_max(&mut self, records: u32) {
+        self.settings.poll_records_max = records;
+    }
+
     /// How late the driver's loop came round.
     pub(crate) fn record_loop_lag(&mut self, late: Duration) {
         self.stats.record(crate::stats::Stage::LoopLag, late, None, -1);

@@ -1,6 +1,7 @@
 //! The engine against the test broker, over TCP: every record is counted and compared.
 
 mod brokers;
+mod caller_driven;
 mod corruption;
 mod deferring;
 mod events;

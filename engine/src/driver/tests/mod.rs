@@ -14,6 +14,7 @@ use super::poll::PollTransport;
 use super::ring::RingTransport;
 use super::socket::SocketSettings;
 use super::transport::HostTransport;
+use super::waker::Waker;
 use crate::memory::{Admission, Frame, FramePool, MemoryLimits};
 use crate::net::{
     Completion, ConnId, Connection, ConnectionEvent, ConnectionSettings, IoOp, ReceiveTarget, Request,
@@ -34,7 +35,7 @@ const DENIED: &str = "MILLSTREAM_IO_URING_DENIED";
 pub(super) fn is_there<T: Subject>() -> bool {
     let is_denied = T::KIND == TransportKind::Uring && std::env::var_os(DENIED).is_some();
     if is_denied {
-        T::open(SocketSettings::default()).err().expect("it is denied");
+        T::open(SocketSettings::default(), Waker::new().expect("an eventfd")).err().expect("it is denied");
         eprintln!("skipped: io_uring is denied here on purpose ({DENIED})");
     }
     !is_denied
@@ -100,15 +101,15 @@ pub(super) fn echo(mut stream: Box<dyn Peer>) {
 /// A transport and what it completed.
 pub(super) struct Client<T> {
     pub(super) transport: T,
+    waker: Waker,
     completions: VecDeque<Completion>,
 }
 
 impl<T: Subject> Client<T> {
     pub(super) fn new() -> Self {
-        Self {
-            transport: T::open(SocketSettings::default()).expect("this host permits it"),
-            completions: VecDeque::new(),
-        }
+        let waker = Waker::new().expect("an eventfd");
+        let transport = T::open(SocketSettings::default(), waker.clone()).expect("this host permits it");
+        Self { transport, waker, completions: VecDeque::new() }
     }
 
     pub(super) fn connected(address: SocketAddr) -> Self {
@@ -344,7 +345,7 @@ fn operations_on_a_closed_connection_come_back_with_an_error<T: Subject>() {
 fn every_wake_up_from_another_thread_ends_a_wait<T: Subject>() {
     const WAKES: u32 = 2_000;
     let mut client = Client::<T>::new();
-    let waker = client.transport.waker();
+    let waker = client.waker.clone();
     let queue = Arc::new(Mutex::new(VecDeque::new()));
     let (seen, answers) = mpsc::channel();
     let theirs = Arc::clone(&queue);
@@ -370,7 +371,7 @@ fn every_wake_up_from_another_thread_ends_a_wait<T: Subject>() {
 
 fn waking_a_running_thread_makes_only_its_next_wait_return<T: Subject>() {
     let mut client = Client::<T>::new();
-    let waker = client.transport.waker();
+    let waker = client.waker.clone();
     for _ in 0..100 {
         waker.wake();
     }

@@ -268,12 +268,8 @@ impl<T: Transport> Transport for Veiled<T> {
 impl<T: HostTransport> HostTransport for Veiled<T> {
     const KIND: TransportKind = T::KIND;
 
-    fn open(settings: SocketSettings) -> Result<Self, String> {
-        T::open(settings).map(Self::over)
-    }
-
-    fn waker(&self) -> Waker {
-        self.inner.waker()
+    fn open(settings: SocketSettings, waker: Waker) -> Result<Self, String> {
+        T::open(settings, waker).map(Self::over)
     }
 }
 

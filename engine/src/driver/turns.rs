@@ -1,0 +1,170 @@
+//! One shard with its transport and its rings to the control thread, a turn at a time. Who takes the turns is another
+//! matter: a thread of the engine's, or the caller of a shard that he drives himself.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::channels::ShardEnd;
+use super::cpu_time::thread_cpu_ns;
+use crate::link::Event;
+use crate::net::{Completion, IoOp, Transport, TransportCounters, Wait};
+use crate::shard::{Clock, HostClock, Shard};
+use crate::stats::ShardStats;
+
+/// How soon what found a ring to the control thread full is passed on again: the emptying of a ring wakes nobody.
+pub(super) const FULL_RING_RETRY: Duration = Duration::from_millis(1);
+
+/// A shard and everything that it needs to get on.
+pub(crate) struct Turns<T> {
+    pub(crate) shard: Shard,
+    pub(crate) transport: T,
+    end: ShardEnd,
+    clock: HostClock,
+    /// `max.poll.records`.
+    poll_records_max: u32,
+    completions: Vec<Completion>,
+    ops: Vec<IoOp>,
+    has_dispatched: bool,
+    is_told: bool,
+}
+
+/// What one call of [`Turns::dispatch`] may take.
+pub(crate) struct Allowance {
+    /// No handler is called after this.
+    pub(crate) until: Instant,
+    /// Records handled, at most.
+    pub(crate) records: u64,
+}
+
+impl<T: Transport> Turns<T> {
+    /// A shard that has done nothing yet.
+    pub(crate) fn new(shard: Shard, transport: T, end: ShardEnd) -> Self {
+        Self {
+            poll_records_max: shard.poll_records_max(),
+            shard,
+            transport,
+            end,
+            clock: HostClock::new(),
+            completions: Vec::new(),
+            ops: Vec::new(),
+            has_dispatched: false,
+            is_told: true,
+        }
+    }
+
+    /// The time by the shard's clock.
+    pub(crate) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Waits as said, takes in what came, and has what follows from it sent. Returns when it woke.
+    ///
+    /// # Errors
+    /// When the transport itself breaks.
+    pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<Instant> {
+        self.transport.wait(wait, &mut self.completions)?;
+        let woken_at = self.clock.now();
+        for completion in self.completions.drain(..) {
+            self.shard.on_completion(completion, woken_at);
+        }
+        while let Some(command) = self.end.command() {
+            self.shard.on_command(command, woken_at);
+        }
+        self.shard.turn(woken_at);
+        self.shard.take_ops(&mut self.ops);
+        if !self.ops.is_empty() {
+            self.ops.drain(..).for_each(|op| self.transport.submit(op));
+            // Requests leave now, not after the handlers.
+            self.transport.wait(Wait::Submit, &mut self.completions)?;
+        }
+        Ok(woken_at)
+    }
+
+    /// Calls handlers until there is something else to do or the allowance is used up; returns how many records were
+    /// handled.
+    pub(crate) fn dispatch(&mut self, allowance: &Allowance) -> u64 {
+        let started = self.clock.now();
+        let before = self.shard.records_handled();
+        let handled = |shard: &Shard| shard.records_handled() - before;
+        self.has_dispatched = false;
+        while handled(&self.shard) < allowance.records {
+            let left = u32::try_from(allowance.records - handled(&self.shard)).unwrap_or(u32::MAX);
+            self.shard.set_poll_records_max(left.min(self.poll_records_max));
+            if !self.shard.dispatch(&self.clock) {
+                break;
+            }
+            self.has_dispatched = true;
+            // Before the next handler, which may hold the thread for long.
+            self.end.pass_on_marks(&mut self.shard);
+            let is_wanted_elsewhere = self.transport.has_pending() || self.end.has_command();
+            if is_wanted_elsewhere || self.clock.now() >= allowance.until {
+                break;
+            }
+        }
+        if self.has_dispatched {
+            self.shard.record_loop_lag(self.clock.now().saturating_duration_since(started));
+        }
+        handled(&self.shard)
+    }
+
+    /// Tells the control plane what there is to tell, as far as there is room.
+    pub(crate) fn tell(&mut self) {
+        let io = self.transport.counters();
+        self.is_told = self.end.pass_on(&mut self.shard, |event| {
+            if let Event::Stats(stats) = event {
+                complete(stats, io);
+            }
+        });
+    }
+
+    /// Whether another turn finds something to do at once. A dispatch releases memory that a Fetch or a decompression
+    /// may wait for, so the shard takes a turn after it before it may sleep.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.has_dispatched
+            || !self.completions.is_empty()
+            || self.shard.has_ready()
+            || self.shard.has_arrivals()
+            || self.end.has_command()
+    }
+
+    /// When a turn has something to do if nothing happens.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let retry = (!self.is_told).then(|| self.clock.now() + FULL_RING_RETRY);
+        self.shard.deadline().into_iter().chain(retry).min()
+    }
+
+    /// Has everything queued sent, and collects without acting on it.
+    ///
+    /// # Errors
+    /// When the transport itself breaks.
+    pub(crate) fn collect(&mut self) -> io::Result<()> {
+        self.transport.wait(Wait::Submit, &mut self.completions)
+    }
+
+    /// Collects without acting on it: blocks until something comes, or `until`. Only to be called when a turn would
+    /// find nothing to do.
+    ///
+    /// # Errors
+    /// When the transport itself breaks.
+    pub(crate) fn park(&mut self, until: Option<Instant>) -> io::Result<()> {
+        let now = self.clock.now();
+        let until = until.map(|at| at.saturating_duration_since(now));
+        self.transport.wait(Wait::Park(until), &mut self.completions)
+    }
+
+    /// What was measured until now, for the last time.
+    pub(crate) fn measure(&mut self, last_stats: &mut ShardStats) {
+        self.shard.measure(last_stats);
+        complete(last_stats, self.transport.counters());
+    }
+}
+
+/// Adds what the shard itself does not know.
+fn complete(stats: &mut ShardStats, io: TransportCounters) {
+    let counters = &mut stats.counters;
+    counters.cpu_ns = thread_cpu_ns();
+    counters.io_calls = io.calls;
+    counters.io_completions = io.completions;
+    counters.io_sent_bytes = io.sent_bytes;
+    counters.io_received_bytes = io.received_bytes;
+}
