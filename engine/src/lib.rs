@@ -120,6 +120,8 @@ mod pages {
     struct Delivery;
     #[doc = include_str!("../../docs/errors.md")]
     struct Errors;
+    #[doc = include_str!("../../docs/handling.md")]
+    struct Handling;
     #[doc = include_str!("../../docs/memory.md")]
     struct Memory;
     #[doc = include_str!("../../docs/testing.md")]
