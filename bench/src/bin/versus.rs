@@ -1,15 +1,16 @@
-//! Compares `millstream consume` with librdkafka's batch interface, or with itself over another transport, and prints
+//! Compares `millstream consume` with librdkafka's batch interface, or with itself driven in other ways, and prints
 //! the result as Markdown.
 //!
 //! ```text
 //! versus [-b HOST:PORT -t TOPIC] [--contenders millstream,librdkafka] [--core 1] [--rounds 5]
-//!        [--millstream PATH] [--rdkafka PATH]
+//!        [--millstream PATH] [--rdkafka PATH] [--caller PATH]
 //!        [--records 5000000] [--record-size 100] [--partitions 4] [--codec none] [--broker-cores 0]
 //!        [--own name=value]... [--peer name=value]...
 //! ```
 //!
 //! The contenders take turns in the order given: `millstream` (the transport that the host allows), `uring`, `epoll`,
-//! `librdkafka`. Without `-b` it starts Apache Kafka and fills a topic; `--own` and `--peer` set client properties.
+//! `caller` (a shard that a program drives), `caller-epoll`, `librdkafka`. Without `-b` it starts Apache Kafka and fills
+//! a topic; `--own` and `--peer` set client properties.
 
 use std::error::Error;
 use std::io::Write;
@@ -40,6 +41,7 @@ struct Arguments {
     rounds: usize,
     millstream: PathBuf,
     rdkafka: PathBuf,
+    caller: PathBuf,
     own: Vec<String>,
     peer: Vec<String>,
     broker_cores: String,
@@ -57,6 +59,7 @@ impl Arguments {
             rounds: 5,
             millstream: beside("millstream")?,
             rdkafka: beside("rdkafka_batch")?,
+            caller: beside("caller_driven")?,
             own: Vec::new(),
             peer: Vec::new(),
             broker_cores: "0".to_owned(),
@@ -74,6 +77,7 @@ impl Arguments {
                 Long("rounds") => all.rounds = parser.value()?.parse()?,
                 Long("millstream") => all.millstream = parser.value()?.into(),
                 Long("rdkafka") => all.rdkafka = parser.value()?.into(),
+                Long("caller") => all.caller = parser.value()?.into(),
                 Long("own") => all.own.push(parser.value()?.string()?),
                 Long("peer") => all.peer.push(parser.value()?.string()?),
                 Long("broker-cores") => all.broker_cores = parser.value()?.string()?,
@@ -127,17 +131,23 @@ fn contender(
     topic: &str,
 ) -> Result<Contender, Box<dyn Error>> {
     let core = arguments.core;
-    let transport = match name {
-        "librdkafka" => {
-            return Ok(versus::rdkafka(&arguments.rdkafka, bootstrap, topic, core, &arguments.peer)?);
-        }
-        "millstream" => None,
-        "uring" => Some("transport=uring"),
-        "epoll" => Some("transport=poll"),
+    let own = |transport: Option<&str>| -> Vec<String> {
+        transport.map(|kind| format!("transport={kind}")).into_iter().chain(arguments.own.clone()).collect()
+    };
+    let engine =
+        |transport| versus::millstream(name, &arguments.millstream, bootstrap, topic, core, &own(transport));
+    let caller =
+        |transport| versus::caller_driven(name, &arguments.caller, bootstrap, topic, core, &own(transport));
+    let contender = match name {
+        "librdkafka" => versus::rdkafka(&arguments.rdkafka, bootstrap, topic, core, &arguments.peer),
+        "millstream" => engine(None),
+        "uring" => engine(Some("uring")),
+        "epoll" => engine(Some("poll")),
+        "caller" => caller(None),
+        "caller-epoll" => caller(Some("poll")),
         other => return Err(format!("{other} is no contender: see the first lines of this file").into()),
     };
-    let own: Vec<String> = transport.map(str::to_owned).into_iter().chain(arguments.own.clone()).collect();
-    Ok(versus::millstream(name, &arguments.millstream, bootstrap, topic, core, &own)?)
+    Ok(contender?)
 }
 
 fn filled_cluster(arguments: &Arguments) -> Result<KafkaCluster, Box<dyn Error>> {

@@ -34,6 +34,22 @@ pub fn millstream(
     Contender::new(name, vec![program.display().to_string()], &fixed, properties)
 }
 
+/// Millstream, one shard driven by the main thread of a program, which pins itself to the core.
+///
+/// # Errors
+/// If the program cannot be started.
+pub fn caller_driven(
+    name: &str,
+    program: &Path,
+    bootstrap: &str,
+    topic: &str,
+    core: usize,
+    properties: &[String],
+) -> Result<Contender, Error> {
+    let fixed = ["-b", bootstrap, "-t", topic, "--core", &core.to_string()];
+    Contender::new(name, vec![program.display().to_string()], &fixed, properties.iter())
+}
+
 /// librdkafka's batch interface, all its threads on the core.
 ///
 /// # Errors

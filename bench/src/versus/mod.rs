@@ -5,7 +5,7 @@ mod host;
 mod report;
 mod rounds;
 
-pub use contender::{Contender, millstream, rdkafka};
+pub use contender::{Contender, caller_driven, millstream, rdkafka};
 pub use host::Host;
 pub use report::markdown;
 pub use rounds::{Plan, Rounds};
