@@ -9,8 +9,8 @@
 //! ```
 //!
 //! The contenders take turns in the order given: `millstream` (the transport that the host allows), `uring`, `epoll`,
-//! `caller` (a shard that a program drives), `caller-epoll`, `librdkafka`. Without `-b` it starts Apache Kafka and fills
-//! a topic; `--own` and `--peer` set client properties.
+//! `caller` (a shard that a program drives), `caller-epoll`, `librdkafka`. Without `-b` it starts Apache Kafka and
+//! fills a topic; `--own` and `--peer` set client properties.
 
 use std::error::Error;
 use std::io::Write;
