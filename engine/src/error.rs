@@ -163,7 +163,7 @@ pub enum LaneErrorCause {
     },
     /// The task of an async lane ended although the partition was not given up.
     Ended,
-    /// The factory could not make a handler.
+    /// The factory could not make a handler, or panicked.
     Factory(Arc<dyn StdError + Send + Sync>),
     /// The record or its batch is malformed although its CRC is right, or is of a format that is not supported.
     Malformed(String),

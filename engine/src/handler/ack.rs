@@ -103,12 +103,15 @@ pub(crate) struct InFlight {
     free: Vec<u32>,
     window: Arc<Window>,
     /// When the running dispatch began.
-    pub(crate) now: Instant,
+    now: Instant,
+    /// The leader epoch of the record before the running dispatch.
+    epoch_before: i32,
 }
 
 struct Entry {
     offset: i64,
-    leader_epoch: i32,
+    /// The leader epoch of the record before it: all below it may be committed under that.
+    epoch_below: i32,
     cell: u32,
     since: Instant,
 }
@@ -123,7 +126,14 @@ impl InFlight {
             free: free_cells(limit),
             window: Window::new(limit, waker),
             now,
+            epoch_before: -1,
         }
+    }
+
+    /// A dispatch begins, after a record of this leader epoch.
+    pub(crate) fn begin(&mut self, now: Instant, epoch_before: i32) {
+        self.now = now;
+        self.epoch_before = epoch_before;
     }
 
     /// How many more records may be handed out.
@@ -136,9 +146,9 @@ impl InFlight {
         self.entries.is_empty()
     }
 
-    /// The lowest offset in flight, and its leader epoch.
+    /// The lowest offset in flight, and the leader epoch of the record before it.
     pub(crate) fn first(&self) -> Option<(i64, i32)> {
-        self.entries.front().map(|entry| (entry.offset, entry.leader_epoch))
+        self.entries.front().map(|entry| (entry.offset, entry.epoch_below))
     }
 
     /// Since when the lowest offset is in flight.
@@ -146,15 +156,17 @@ impl InFlight {
         self.entries.front().map(|entry| entry.since)
     }
 
-    /// Takes a record in. `None` when it is in flight already, or there is no room.
-    pub(crate) fn defer(&mut self, offset: i64, leader_epoch: i32) -> Option<Ack> {
+    /// Takes a record in, with the leader epoch of the record before it in the same dispatch, if there is one. `None`
+    /// when it is in flight already, or there is no room.
+    pub(crate) fn defer(&mut self, offset: i64, epoch_below: Option<i32>) -> Option<Ack> {
         let at = self.entries.partition_point(|entry| entry.offset < offset);
         if self.entries.get(at).is_some_and(|entry| entry.offset == offset) {
             return None;
         }
         let cell = self.free.pop()?;
         self.window.cells[cell as usize].store(PENDING, Ordering::Relaxed);
-        self.entries.insert(at, Entry { offset, leader_epoch, cell, since: self.now });
+        let epoch_below = epoch_below.unwrap_or(self.epoch_before);
+        self.entries.insert(at, Entry { offset, epoch_below, cell, since: self.now });
         Some(Ack { window: Arc::clone(&self.window), cell, offset, is_given: false })
     }
 
@@ -174,6 +186,12 @@ impl InFlight {
     pub(crate) fn truncate(&mut self, offset: i64) {
         let at = self.entries.partition_point(|entry| entry.offset < offset);
         self.entries.truncate(at);
+    }
+
+    /// The leader epoch of the record before one that is in flight.
+    pub(crate) fn epoch_below(&self, offset: i64) -> Option<i32> {
+        let at = self.entries.partition_point(|entry| entry.offset < offset);
+        self.entries.get(at).map(|entry| entry.epoch_below)
     }
 
     /// A new fetch generation: acknowledgements from before it count for nothing.
@@ -200,7 +218,7 @@ mod tests {
     }
 
     fn defer(in_flight: &mut InFlight, offsets: impl IntoIterator<Item = i64>) -> Vec<Ack> {
-        offsets.into_iter().map(|offset| in_flight.defer(offset, 0).unwrap()).collect()
+        offsets.into_iter().map(|offset| in_flight.defer(offset, Some(0)).unwrap()).collect()
     }
 
     #[test]
@@ -208,7 +226,7 @@ mod tests {
         let mut flying = in_flight(4);
         let mut acks = defer(&mut flying, [3, 5, 6, 9]);
         assert_eq!(flying.room(), 0);
-        assert!(flying.defer(10, 0).is_none());
+        assert!(flying.defer(10, None).is_none());
         acks.remove(1).done();
         acks.remove(1).done();
         assert!(flying.settle().is_none());
@@ -225,7 +243,7 @@ mod tests {
     fn a_cell_that_is_used_again_does_not_count_as_acknowledged() {
         let mut flying = in_flight(1);
         for offset in 0..10 {
-            let ack = flying.defer(offset, 0).unwrap();
+            let ack = flying.defer(offset, Some(0)).unwrap();
             assert!(flying.settle().is_none());
             assert_eq!(flying.first(), Some((offset, 0)));
             ack.done();
@@ -238,7 +256,7 @@ mod tests {
     fn a_record_is_in_flight_once_in_whatever_order_they_come() {
         let mut flying = in_flight(4);
         let acks = defer(&mut flying, [7, 2]);
-        assert!(flying.defer(7, 0).is_none());
+        assert!(flying.defer(7, None).is_none());
         assert_eq!(flying.first(), Some((2, 0)));
         acks.into_iter().for_each(Ack::done);
         flying.settle();

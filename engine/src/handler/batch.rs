@@ -52,10 +52,22 @@ impl Segment {
         record::Records::with_base(bytes, self.batch.base).resume(self.batch.cursor)
     }
 
+    /// The offset of its first record, if that can be read.
+    pub(crate) fn first_offset(&self) -> Option<i64> {
+        self.records().next()?.ok().map(|view| view.offset)
+    }
+
     /// Whether the dispatch takes the batch to its end.
     pub(crate) fn is_whole(&self) -> bool {
         self.count == self.batch.cursor.remaining()
     }
+}
+
+/// The leader epoch of the record before `offset`: a commit under an older one than that looks truncated at the next
+/// start, and one under a newer one hides a truncation.
+pub(crate) fn epoch_below(segments: &[Segment], offset: i64) -> Option<i32> {
+    let holder = segments.iter().find(|segment| segment.batch.next_offset >= offset);
+    holder.or(segments.last()).map(|segment| segment.batch.leader_epoch)
 }
 
 /// The first record that could not be decoded: nothing from there on is handed out.
@@ -367,6 +379,12 @@ impl<'b> Record<'b> {
     /// ```
     pub fn retain(&self) -> OwnedRecord {
         OwnedRecord::new(self.batch.topic.clone(), self.batch.partition, &self.view, self.open_batch())
+    }
+
+    /// The leader epoch of the record before it; `None` for the first of its dispatch.
+    pub(super) fn epoch_below(&self) -> Option<i32> {
+        let Batch { position, segments, .. } = self.batch;
+        if self.offset() == *position { None } else { epoch_below(segments, self.offset()) }
     }
 
     /// The record batch that it lies in.

@@ -178,7 +178,7 @@ impl<'a> Context<'a> {
         let Some(in_flight) = &mut self.in_flight else {
             panic!("a record is deferred, but the handler's max_in_flight is 0");
         };
-        match in_flight.defer(record.offset(), record.open_batch().leader_epoch) {
+        match in_flight.defer(record.offset(), record.epoch_below()) {
             Some(ack) => ack,
             None => panic!("the record at offset {} is deferred already", record.offset()),
         }

@@ -56,7 +56,7 @@ where
     E: Into<BoxError>,
 {
     Arc::new(move |lane| {
-        let making = caught(|| factory(lane.clone()))?;
+        let making = caught(|| factory(lane.clone())).map_err(of_factory)?;
         let erased =
             async { making.await.map(erase).map_err(|error| LaneErrorCause::Factory(error.into().into())) };
         Ok(Runner::Starting(LaneFuture::new(erased)))
@@ -86,7 +86,7 @@ where
         let task = make(lane);
         async { task.await.map_err(|error| LaneErrorCause::Handler(error.into().into())) }
     };
-    caught(|| LaneTask::new(lane, make_erased)).map(Runner::Task)
+    caught(|| LaneTask::new(lane, make_erased)).map(Runner::Task).map_err(of_factory)
 }
 
 /// Makes one handler and forgets its type.
@@ -97,7 +97,7 @@ where
     H: Handler + 'static,
     E: Into<BoxError>,
 {
-    match caught(make)? {
+    match caught(make).map_err(of_factory)? {
         Ok(handler) => Ok(erase(handler)),
         Err(error) => Err(LaneErrorCause::Factory(error.into().into())),
     }
@@ -177,6 +177,16 @@ impl<H: Handler> ErasedHandler for Guarded<H> {
 /// the panic left half-changed is seen only by the closing hooks.
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, LaneErrorCause> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| LaneErrorCause::Panic(panic_message(&*panic)))
+}
+
+/// What panicked makes handlers: there is none to be blamed.
+pub(crate) fn of_factory(cause: LaneErrorCause) -> LaneErrorCause {
+    match cause {
+        LaneErrorCause::Panic(message) => {
+            LaneErrorCause::Factory(Arc::from(BoxError::from(format!("it panicked: {message}"))))
+        }
+        cause => cause,
+    }
 }
 
 fn panic_message(panic: &(dyn Any + Send)) -> String {

@@ -19,11 +19,11 @@ pub use task::{AsyncLane, LentBatch, NextBatch};
 pub use timer::{Sleep, Timer};
 
 pub(crate) use ack::InFlight;
-pub(crate) use batch::{BatchProgress, OpenBatch, Poison, Segment, Walked};
+pub(crate) use batch::{BatchProgress, OpenBatch, Poison, Segment, Walked, epoch_below};
 pub(crate) use context::ContextState;
 pub(crate) use erased::{
     ErasedHandler, HandlerFactory, LaneFactory, LaneFuture, Runner, erase_async_factory, erase_factory,
-    erase_made, erase_made_task, erase_task,
+    erase_made, erase_made_task, erase_task, of_factory,
 };
 pub(crate) use task::{Lent, Returned};
 pub(crate) use wake::{Bell, WakeList};

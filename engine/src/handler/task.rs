@@ -402,6 +402,11 @@ impl LaneTask {
     pub(crate) fn close(&self, reason: CloseReason, deadline: Instant, own: &Waker) -> bool {
         self.desk.closing.set(Some((reason, deadline)));
         self.wake_asker(own);
+        self.withdraw()
+    }
+
+    /// Takes a batch back that was laid out and not taken. Returns whether there was one.
+    pub(crate) fn withdraw(&self) -> bool {
         self.desk.lent.take().is_some()
     }
 

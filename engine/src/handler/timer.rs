@@ -8,6 +8,9 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+/// A sleep whose end no clock can tell is as long as this: some thirty years.
+const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+
 /// The timers of one lane. As many as its task has [`Sleep`]s, which is what bounds them.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
@@ -100,7 +103,7 @@ impl Future for Sleep {
         // Polled by something else than the shard it would never be ready.
         let Some(now) = self.timers.now.get() else { return Poll::Pending };
         let duration = self.duration;
-        let at = *self.at.get_or_insert_with(|| now + duration);
+        let at = *self.at.get_or_insert_with(|| now.checked_add(duration).unwrap_or(now + FOREVER));
         if at <= now {
             return Poll::Ready(());
         }

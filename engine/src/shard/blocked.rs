@@ -20,7 +20,7 @@ impl Shard {
         if lane.paused {
             return Some(BlockedBy::Paused);
         }
-        if lane.has_waiting() {
+        if lane.has_waiting() || lane.out.is_some() {
             return Some(self.keeps_from_handler(lane));
         }
         let leader =

@@ -12,20 +12,23 @@ use crate::link::{CloseReason, Event, LaneId};
 
 impl Shard {
     /// Closes a lane: no record of it is dispatched after this. A lane that closes in order may be lost meanwhile.
-    pub(crate) fn close(&mut self, id: LaneId, reason: CloseReason, deadline: Instant) {
+    pub(crate) fn close(&mut self, id: LaneId, closing: Closing, now: Instant) {
+        let Closing { reason, deadline } = closing;
         if self.lanes.peek(id.slot).is_none_or(|lane| lane.id != id) {
             return;
         }
         let Some(mut lane) = self.lanes.take(id.slot) else { return };
         self.detach(&mut lane);
         lane.state = LaneState::Closing;
-        lane.closing = Some(Closing { reason, deadline });
+        lane.closing = Some(closing);
         match &mut lane.runner {
             Some(Runner::Handler(handler)) => {
+                self.pulse.begin(id, now);
                 let word = match reason {
                     CloseReason::Revoked => handler.on_revoked(deadline),
                     CloseReason::Lost => handler.on_lost(),
                 };
+                self.pulse.end();
                 if reason == CloseReason::Lost {
                     lane.in_flight = None;
                 }
@@ -47,7 +50,7 @@ impl Shard {
             Some(Runner::Starting(_)) | None => lane.runner = None,
         }
         self.watch(&mut lane);
-        self.put_back_or_close(lane);
+        self.put_back_or_close(lane, now);
     }
 
     /// Nothing more is fetched for the lane, and what is fetched is let go.
@@ -59,7 +62,14 @@ impl Shard {
     }
 
     /// Brings a lane back that was taken out, unless it is given up and nothing keeps it.
-    pub(crate) fn put_back_or_close(&mut self, lane: Box<Lane>) {
+    pub(crate) fn put_back_or_close(&mut self, lane: Box<Lane>, now: Instant) {
+        // A task that wakes itself over and over is listed whenever the shard looks at the time.
+        let has_run_late = |closing: &Closing| {
+            closing.reason == CloseReason::Revoked && !lane.is_ready && closing.deadline <= now
+        };
+        if matches!(lane.runner, Some(Runner::Task(_))) && lane.closing.as_ref().is_some_and(has_run_late) {
+            return self.abandon(lane, now);
+        }
         let is_over = lane.closing.is_some_and(|closing| match &lane.runner {
             Some(Runner::Handler(_)) => !lane.has_records_out(),
             // One that is lost is polled once.
@@ -67,31 +77,33 @@ impl Shard {
             Some(Runner::Starting(_)) | None => true,
         });
         match is_over {
-            true => self.finish(lane, false),
+            true => self.finish(lane, false, now),
             false => self.lanes.put_back(lane),
         }
     }
 
     /// Gives up a lane whose time is over.
-    pub(crate) fn abandon(&mut self, lane: Box<Lane>) {
+    pub(crate) fn abandon(&mut self, lane: Box<Lane>, now: Instant) {
         tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.watermark,
             "given up although records are in the hands of its task, or in flight: they will be delivered again");
-        self.finish(lane, true);
+        self.finish(lane, true, now);
     }
 
     /// The last word of this opening.
-    fn finish(&mut self, mut lane: Box<Lane>, is_abandoned: bool) {
+    fn finish(&mut self, mut lane: Box<Lane>, is_abandoned: bool, now: Instant) {
         let slot = lane.id.slot;
         for list in [&mut self.starved, &mut self.retries, &mut self.unmarked, &mut self.watched] {
             list.retain(|other| *other != slot);
         }
         self.ready.leave(slot);
+        self.pulse.begin(lane.id, now);
         end_task(&mut lane);
         if let Some(Runner::Handler(handler)) = &mut lane.runner
             && let Err(cause) = handler.on_closed()
         {
             log_panic(&lane, cause);
         }
+        self.pulse.end();
         let is_lost = lane.closing.is_some_and(|closing| closing.reason == CloseReason::Lost);
         let mark = lane.final_mark().filter(|_| !is_lost);
         self.events.push_back(Event::Closed { lane: lane.id, mark, is_abandoned });

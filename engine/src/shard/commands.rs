@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::broker::Broker;
-use super::lane::{Lane, LaneState};
+use super::lane::{Closing, Lane, LaneState};
 use crate::handler::{self, ErasedHandler, InFlight, Runner};
 use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, OpenLane};
 use crate::position::StartPosition;
@@ -20,10 +20,12 @@ impl Shard {
         match command {
             Command::Brokers(brokers) => self.set_brokers(&brokers, now),
             Command::Open(open) => self.open(open, now),
-            Command::Leader { lane, leader } => {
-                self.with_lane(lane, |shard, lane| shard.set_leader(lane, leader))
-            }
-            Command::Close { lane, reason, deadline } => self.close(lane, reason, deadline),
+            Command::Leader { lane, leader } => self.with_lane(lane, |shard, lane| {
+                if lane.state != LaneState::Closing {
+                    shard.set_leader(lane, leader);
+                }
+            }),
+            Command::Close { lane, reason, deadline } => self.close(lane, Closing { reason, deadline }, now),
             Command::Pause(lane) => self.with_lane(lane, |shard, lane| {
                 lane.paused = true;
                 shard.touch(lane);
@@ -69,7 +71,9 @@ impl Shard {
         self.ready.make_room(self.lanes.slots());
         let Some(mut lane) = self.lanes.take(slot) else { return };
         self.set_leader(&mut lane, leader);
+        self.pulse.begin(lane.id, now);
         let made = (self.factory)(&told);
+        self.pulse.end();
         lane.told = Some(told);
         match made {
             Ok(Runner::Handler(handler)) => self.begin_with(&mut lane, handler, now),

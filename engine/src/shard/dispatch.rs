@@ -10,6 +10,7 @@ use super::lane::{Lane, LaneState};
 use crate::error::LaneErrorCause;
 use crate::handler::{
     Batch, BatchProgress, Context, ContextState, OpenBatch, Outcome, Poison, Runner, Segment, Walked,
+    epoch_below,
 };
 use crate::link::Event;
 use crate::stats::{ShardStats, Stage};
@@ -33,8 +34,11 @@ impl Shard {
             } else if lane.is_dispatchable() {
                 goes_on = self.dispatch_lane(&mut lane, clock);
                 self.after_dispatch(&mut lane);
+            } else {
+                // Given up while it was listed: from here on its deadline counts.
+                self.watch(&mut lane);
             }
-            self.put_back_or_close(lane);
+            self.put_back_or_close(lane, clock.now());
             if goes_on {
                 return true;
             }
@@ -140,7 +144,7 @@ impl Shard {
         let Some(Runner::Handler(handler)) = lane.runner.as_mut() else { return started };
         record_queued(&mut self.stats, lane.id.slot, lane.position, segments, started);
         if let Some(in_flight) = &mut lane.in_flight {
-            in_flight.now = started;
+            in_flight.begin(started, lane.position_epoch);
         }
         let mut state = ContextState { done_below: lane.position, commit: false };
         let progress = BatchProgress::new(lane.position);
@@ -214,7 +218,10 @@ impl Shard {
         match walked.cursor {
             Some(cursor) if !last.is_whole() => {
                 lane.advance_watermark(walked.next_offset, last.batch.leader_epoch);
-                lane.head = Some(OpenBatch { cursor, wire_bytes: 0, ..last.batch });
+                // One that has failed or is given up meanwhile does not go on.
+                if lane.state == LaneState::Open {
+                    lane.head = Some(OpenBatch { cursor, wire_bytes: 0, ..last.batch });
+                }
             }
             _ => lane.advance_watermark(last.batch.next_offset, last.batch.leader_epoch),
         }
@@ -248,7 +255,7 @@ impl Shard {
                 lane.last_error = Some(Arc::from("the CRC of a record batch does not match"));
                 tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
                     "a record batch's CRC does not match: fetching it again");
-                lane.restart_at(lane.position, lane.watermark_epoch);
+                lane.restart_at(lane.position, lane.position_epoch);
                 self.touch(lane);
             }
             DecodeFailure::Malformed(what) => self.fail(lane, LaneErrorCause::Malformed(what)),
@@ -320,13 +327,6 @@ pub(crate) fn record_queued(
     let Some(first) = segments.first() else { return };
     let waited = started.saturating_duration_since(first.batch.arrived);
     stats.record(Stage::Queue, waited, Some(slot), position);
-}
-
-/// The leader epoch of the record before `offset`: a commit under an older one than that looks truncated at the next
-/// start, and one under a newer one hides a truncation.
-pub(crate) fn epoch_below(segments: &[Segment], offset: i64) -> Option<i32> {
-    let holder = segments.iter().find(|segment| segment.batch.next_offset >= offset);
-    holder.or(segments.last()).map(|segment| segment.batch.leader_epoch)
 }
 
 /// How many records of an opened batch a dispatch with so much left to carry takes, and about how many bytes they are:

@@ -60,7 +60,7 @@ pub(crate) enum LaneState {
 pub(crate) struct Out {
     /// When it was handed out, and when its response was complete.
     pub(crate) since: Instant,
-    /// The offset after its last record batch.
+    /// The offset after its last record batch; where only a part of that is out, not beyond the offset after this part.
     pub(crate) end: i64,
     /// The leader epoch of all its record batches, where that is one.
     pub(crate) leader_epoch: Option<i32>,
@@ -292,8 +292,9 @@ impl Lane {
     /// Goes on at another offset, as if it had been opened there.
     pub(crate) fn place_at(&mut self, offset: i64, leader_epoch: i32) {
         self.restart_at(offset, leader_epoch);
-        if let Some(out) = &mut self.out {
-            out.is_stale = true;
+        match &self.runner {
+            Some(Runner::Task(task)) if task.withdraw() => self.out = None,
+            _ => self.out.iter_mut().for_each(|out| out.is_stale = true),
         }
         if let Some(in_flight) = &mut self.in_flight {
             in_flight.restart();

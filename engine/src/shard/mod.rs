@@ -168,7 +168,7 @@ impl Shard {
     /// Call it after completions and commands were taken, and at [`Shard::deadline`].
     pub(crate) fn turn(&mut self, now: Instant) {
         self.pool.bring_home();
-        self.take_wakes();
+        self.take_wakes(now);
         self.end_waits(now);
         self.wake_starved();
         self.end_backoffs(now);
@@ -297,7 +297,11 @@ impl Shard {
     /// Tells once per end that everything up to the end of the partition, as this isolation level sees it, is handled.
     fn report_end(&mut self, lane: &mut Lane) {
         let end = lane.end_offset(self.settings.read_committed);
-        if !lane.has_waiting() && end >= 0 && lane.position >= end && lane.end_reported != Some(lane.position)
+        if !lane.has_waiting()
+            && !lane.has_records_out()
+            && end >= 0
+            && lane.position >= end
+            && lane.end_reported != Some(lane.position)
         {
             lane.end_reported = Some(lane.position);
             self.events.push_back(Event::EndReached { lane: lane.id, offset: lane.position });

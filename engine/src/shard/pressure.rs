@@ -97,7 +97,7 @@ impl Shard {
             let Some(mut lane) = self.lanes.take(slot) else { continue };
             tracing::debug!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
                 "what a partition at rest holds is given up for others");
-            let (position, leader_epoch) = (lane.position, lane.watermark_epoch);
+            let (position, leader_epoch) = (lane.position, lane.position_epoch);
             lane.restart_at(position, leader_epoch);
             self.touch(&mut lane);
             self.lanes.put_back(lane);

@@ -9,7 +9,7 @@ use super::clock::Clock;
 use super::dispatch::{note_partial, record_queued};
 use super::lane::{Lane, LaneState, Out};
 use crate::error::LaneErrorCause;
-use crate::handler::{ErasedHandler, Lent, Returned, Runner};
+use crate::handler::{ErasedHandler, Lent, Returned, Runner, Segment, of_factory};
 use crate::link::Event;
 use crate::stats::Stage;
 
@@ -22,7 +22,7 @@ enum Polled {
 
 impl Shard {
     /// Takes in which lanes were woken since the last look.
-    pub(crate) fn take_wakes(&mut self) {
+    pub(crate) fn take_wakes(&mut self, now: Instant) {
         if self.wakes.is_empty() {
             return;
         }
@@ -37,7 +37,7 @@ impl Shard {
                 }
                 Some(Runner::Handler(_)) | None => self.settle_acks(&mut lane),
             }
-            self.put_back_or_close(lane);
+            self.put_back_or_close(lane, now);
         }
         self.woken = woken;
     }
@@ -45,12 +45,16 @@ impl Shard {
     /// Takes in which records in flight were acknowledged.
     fn settle_acks(&mut self, lane: &mut Lane) {
         let Some(in_flight) = &mut lane.in_flight else { return };
+        let first = in_flight.first();
         let failure = in_flight.settle();
+        // One that is overdue is told of once.
+        lane.is_overdue &= in_flight.first() == first;
+        let epoch_below = failure.as_ref().and_then(|(offset, _)| in_flight.epoch_below(*offset));
         lane.settle_watermark();
-        lane.is_overdue = false;
         // Beyond the position it was given up with the failure that came before.
         if let Some((offset, cause)) = failure.filter(|(offset, _)| *offset < lane.position) {
             lane.position = offset;
+            lane.position_epoch = epoch_below.unwrap_or(lane.watermark_epoch);
             if lane.state == LaneState::Failed {
                 if let Some(in_flight) = &mut lane.in_flight {
                     in_flight.truncate(offset);
@@ -63,6 +67,8 @@ impl Shard {
         self.watch(lane);
         if lane.is_dispatchable() {
             self.list_ready(lane);
+        } else {
+            self.report_end(lane);
         }
     }
 
@@ -111,7 +117,7 @@ impl Shard {
         let is_one_epoch = segments.iter().all(|segment| segment.batch.leader_epoch == epoch);
         lane.out = Some(Out {
             since: gathered,
-            end: last.batch.next_offset,
+            end: end_of(last, lane.position),
             leader_epoch: is_one_epoch.then_some(epoch),
             is_stale: false,
             is_overdue: false,
@@ -218,7 +224,7 @@ impl Shard {
                 self.list_ready(&mut lane);
             }
             if lane.closing.is_some_and(|closing| closing.deadline <= now) && !lane.is_ready {
-                self.abandon(lane);
+                self.abandon(lane, now);
                 continue;
             }
             self.watch(&mut lane);
@@ -257,11 +263,19 @@ fn poll(lane: &mut Lane, now: Instant) -> Result<Polled, Box<dyn ErasedHandler>>
         }),
         Runner::Starting(making) => match making.poll(waker) {
             Poll::Ready(Ok(handler)) => Err(handler),
-            Poll::Ready(Err(cause)) => Ok(Polled::Ended(Err(cause))),
+            Poll::Ready(Err(cause)) => Ok(Polled::Ended(Err(of_factory(cause)))),
             Poll::Pending => Ok(Polled::Pending),
         },
         Runner::Handler(_) => Ok(Polled::Pending),
     }
+}
+
+/// The offset after what the segment hands out, or less where offsets are missing: which ones shows when it is walked.
+fn end_of(segment: &Segment, position: i64) -> i64 {
+    if segment.is_whole() {
+        return segment.batch.next_offset;
+    }
+    segment.first_offset().unwrap_or(position).saturating_add(i64::from(segment.count))
 }
 
 /// The task has named how much of the batch in its hands is done.

@@ -49,14 +49,14 @@ impl Handler for Deferring {
     }
 }
 
-struct World {
-    rig: Rig,
+pub(super) struct World {
+    pub(super) rig: Rig,
     acks: Acks,
     hooks: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl World {
-    fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize) -> Self {
         let (acks, hooks) = (Acks::default(), Arc::<Mutex<Vec<&'static str>>>::default());
         let (given, noted) = (Arc::clone(&acks), Arc::clone(&hooks));
         let mut rig = Rig::with_factory(
@@ -76,23 +76,23 @@ impl World {
         Self { rig, acks, hooks }
     }
 
-    fn ack(&self, offset: i64) -> Ack {
+    pub(super) fn ack(&self, offset: i64) -> Ack {
         let mut acks = self.acks.lock().unwrap();
         let at = acks.iter().position(|ack| ack.offset() == offset).unwrap();
         acks.remove(at)
     }
 
-    fn done(&mut self, offsets: impl IntoIterator<Item = i64>) {
+    pub(super) fn done(&mut self, offsets: impl IntoIterator<Item = i64>) {
         offsets.into_iter().for_each(|offset| self.ack(offset).done());
         self.rig.run();
     }
 
-    fn in_flight(&self) -> Vec<i64> {
+    pub(super) fn in_flight(&self) -> Vec<i64> {
         self.acks.lock().unwrap().iter().map(Ack::offset).collect()
     }
 }
 
-fn closed(events: &[Event]) -> Option<(Option<i64>, bool)> {
+pub(super) fn closed(events: &[Event]) -> Option<(Option<i64>, bool)> {
     events.iter().find_map(|event| match event {
         Event::Closed { mark, is_abandoned, .. } => Some((mark.map(|mark| mark.next_offset), *is_abandoned)),
         _ => None,

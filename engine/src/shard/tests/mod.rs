@@ -6,6 +6,7 @@ pub(crate) mod brokers;
 mod deferring;
 mod dispatching;
 mod fetching;
+mod keeping;
 mod memory;
 mod opening;
 pub(crate) mod rig;

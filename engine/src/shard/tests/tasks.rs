@@ -17,12 +17,12 @@ use crate::shard::{Shard, ShardSettings};
 
 /// Lets tasks pass one by one.
 #[derive(Clone, Default)]
-struct Turnstile {
+pub(super) struct Turnstile {
     state: Arc<Mutex<(usize, Vec<Waker>)>>,
 }
 
 impl Turnstile {
-    async fn pass(&self) {
+    pub(super) async fn pass(&self) {
         poll_fn(|cx| {
             let mut state = self.state.lock().unwrap();
             if state.0 > 0 {
@@ -35,7 +35,7 @@ impl Turnstile {
         .await;
     }
 
-    fn turn(&self) {
+    pub(super) fn turn(&self) {
         let wakers = {
             let mut state = self.state.lock().unwrap();
             state.0 += 1;
@@ -50,7 +50,7 @@ impl Turnstile {
 }
 
 /// A rig whose lanes are run by this task.
-fn rig<T>(
+pub(super) fn rig<T>(
     change: impl FnOnce(&mut ShardSettings),
     task: impl Fn(AsyncLane, Arc<Mutex<User>>) -> T + Send + Sync + 'static,
 ) -> Rig
@@ -77,7 +77,7 @@ async fn handle_gated(mut lane: AsyncLane, user: Arc<Mutex<User>>, gate: Turnsti
     Ok(())
 }
 
-fn gated(change: impl FnOnce(&mut ShardSettings)) -> (Rig, Turnstile) {
+pub(super) fn gated(change: impl FnOnce(&mut ShardSettings)) -> (Rig, Turnstile) {
     let gate = Turnstile::default();
     let at_gate = gate.clone();
     let mut rig = rig(change, move |lane, user| handle_gated(lane, user, at_gate.clone()));
@@ -100,7 +100,7 @@ fn failed(events: &[Event]) -> Option<&LaneError> {
     })
 }
 
-fn turn(rig: &mut Rig, gate: &Turnstile, times: usize) {
+pub(super) fn turn(rig: &mut Rig, gate: &Turnstile, times: usize) {
     for _ in 0..times {
         gate.turn();
         rig.run();
@@ -577,7 +577,10 @@ fn a_factory_that_fails_or_panics_after_an_await_fails_its_lane() {
     errors.sort();
     assert_eq!(
         errors,
-        ["t-0 at offset 0: no handler could be made: no", "t-1 at offset 0: the handler panicked: oh"]
+        [
+            "t-0 at offset 0: no handler could be made: no",
+            "t-1 at offset 0: no handler could be made: it panicked: oh"
+        ]
     );
 }
 
