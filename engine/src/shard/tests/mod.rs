@@ -1,6 +1,7 @@
 //! A shard driven by hand: the tests play its driver, its brokers, its clock and its handlers.
 
 mod adversary;
+mod adversary_lent;
 mod blocked;
 pub(crate) mod brokers;
 mod deferring;
