@@ -135,10 +135,7 @@ impl<T> LaneFuture<T> {
 
     /// Drops it where it stands.
     pub(crate) fn end(&mut self) {
-        let future = self.future.take();
-        if let Err(LaneErrorCause::Panic(message)) = caught(|| drop(future)) {
-            tracing::error!(message, "user code panicked while its future was dropped");
-        }
+        drop_caught(self.future.take());
     }
 }
 
@@ -177,6 +174,13 @@ impl<H: Handler> ErasedHandler for Guarded<H> {
 /// the panic left half-changed is seen only by the closing hooks.
 fn caught<T>(call: impl FnOnce() -> T) -> Result<T, LaneErrorCause> {
     catch_unwind(AssertUnwindSafe(call)).map_err(|panic| LaneErrorCause::Panic(panic_message(&*panic)))
+}
+
+/// Drops what user code has made.
+pub(crate) fn drop_caught<T>(made: T) {
+    if let Err(LaneErrorCause::Panic(message)) = caught(|| drop(made)) {
+        tracing::error!(message, "user code panicked while its handler or future was dropped");
+    }
 }
 
 /// What panicked makes handlers: there is none to be blamed.

@@ -22,8 +22,8 @@ pub(crate) use ack::InFlight;
 pub(crate) use batch::{BatchProgress, OpenBatch, Poison, Segment, Walked, epoch_below};
 pub(crate) use context::ContextState;
 pub(crate) use erased::{
-    ErasedHandler, HandlerFactory, LaneFactory, LaneFuture, Runner, erase_async_factory, erase_factory,
-    erase_made, erase_made_task, erase_task, of_factory,
+    ErasedHandler, HandlerFactory, LaneFactory, LaneFuture, Runner, drop_caught, erase_async_factory,
+    erase_factory, erase_made, erase_made_task, erase_task, of_factory,
 };
 pub(crate) use task::{Lent, Returned};
 pub(crate) use wake::{Bell, WakeList};

@@ -7,7 +7,7 @@ use super::Shard;
 use super::lane::{Closing, Lane, LaneState};
 use super::tasks::end_task;
 use crate::error::LaneErrorCause;
-use crate::handler::Runner;
+use crate::handler::{Runner, drop_caught};
 use crate::link::{CloseReason, Event, LaneId};
 
 impl Shard {
@@ -103,6 +103,7 @@ impl Shard {
         {
             log_panic(&lane, cause);
         }
+        drop_caught(lane.runner.take());
         self.pulse.end();
         let is_lost = lane.closing.is_some_and(|closing| closing.reason == CloseReason::Lost);
         let mark = lane.final_mark().filter(|_| !is_lost);

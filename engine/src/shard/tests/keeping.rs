@@ -243,6 +243,35 @@ fn a_sleep_without_an_end_does_not_fail_its_lane() {
     assert!(!rig.events().iter().any(|event| matches!(event, Event::Failed { .. })));
 }
 
+/// Panics when it is dropped.
+struct Fragile;
+
+impl Handler for Fragile {
+    type Error = String;
+
+    fn on_batch(&mut self, _: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, String> {
+        Ok(Outcome::Done)
+    }
+}
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("told to");
+    }
+}
+
+#[test]
+fn a_handler_that_panics_when_it_is_dropped_does_not_take_its_shard_along() {
+    let mut rig = Rig::with_factory(
+        |_| {},
+        |_| Box::new(|_| erase_made(|| Ok::<_, String>(Fragile)).map(Runner::Handler)),
+    );
+    rig.open(0, 1);
+    rig.run();
+    rig.close(0, CloseReason::Revoked, SECOND);
+    assert_eq!(closed(&rig.events()), Some((None, false)));
+}
+
 /// Notes in which of its calls the control plane sees that it is at work.
 struct Seen {
     pulse: Arc<OnceLock<Arc<Pulse>>>,
