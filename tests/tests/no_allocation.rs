@@ -10,10 +10,12 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use millstream::{
-    Ack, AsyncLane, Batch, Context, Engine, Handler, Outcome, OwnedRecord, Partitions, StartPosition,
+    Ack, AsyncLane, Batch, Budget, Context, Engine, Handler, Outcome, OwnedRecord, Partitions, Prepared,
+    Report, ShardHandler, StartPosition,
 };
 use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
 use millstream_testbroker::{ApiKey, Config, Handle, TestBroker};
@@ -79,6 +81,8 @@ enum Runs {
     Deferring,
     /// A task that awaits with each batch in its hands.
     Task,
+    /// A handler that is lent to a shard which the test's own thread drives.
+    Caller,
 }
 
 /// What the shard's thread did in the second half of a workload.
@@ -97,6 +101,9 @@ impl Measured {
         assert!(self.allocations <= GROWTH_MAX, "{self:?}");
     }
 }
+
+/// As much as a poll is likely to find.
+const BUDGET: Budget = Budget::new(10_000, Duration::from_millis(1));
 
 /// More than two batches.
 const IN_FLIGHT_MAX: usize = 1000;
@@ -135,7 +142,7 @@ impl Handler for Count {
                     kept.get_or_insert_with(|| record.retain());
                 }
                 Runs::Deferring => self.acks.push(cx.defer(&record)),
-                Runs::Handler | Runs::Task => {}
+                Runs::Handler | Runs::Task | Runs::Caller => {}
             }
         }
         while let Some(ack) = self.acks.pop() {
@@ -144,6 +151,17 @@ impl Handler for Count {
         assert_eq!(kept.is_some(), self.workload.runs == Runs::Retaining);
         self.progress.add(records, self.workload.records());
         Ok(Outcome::Done)
+    }
+}
+
+/// The handler of a shard that is driven by the test.
+struct Lent(Count);
+
+impl ShardHandler for Lent {
+    type Error = Infallible;
+
+    fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Infallible> {
+        self.0.on_batch(batch, cx)
     }
 }
 
@@ -220,6 +238,32 @@ impl Workload {
         Ok(())
     }
 
+    fn handler(self, progress: &Arc<Progress>) -> Count {
+        let acks = Vec::with_capacity(IN_FLIGHT_MAX);
+        Count { workload: self, progress: Arc::clone(progress), acks }
+    }
+
+    fn consume(self, prepared: Prepared, progress: Arc<Progress>) -> Report {
+        let engine = match self.runs {
+            Runs::Task => prepared.start_async(move |lane| self.count(lane, Arc::clone(&progress))).unwrap(),
+            Runs::Caller => {
+                let (engine, shards) = prepared.start_caller_driven(1).unwrap();
+                let mut handler = Lent(self.handler(&progress));
+                for shard in shards {
+                    let mut shard = shard.bind().unwrap();
+                    while !shard.poll(BUDGET, &mut handler).unwrap().has_ended {
+                        shard.park(None).unwrap();
+                    }
+                }
+                engine
+            }
+            Runs::Handler | Runs::Retaining | Runs::Deferring => {
+                prepared.start(move |_| Ok::<_, Infallible>(self.handler(&progress))).unwrap()
+            }
+        };
+        engine.wait().unwrap()
+    }
+
     /// Consumes the whole workload, and measures and shows its second half.
     #[expect(clippy::print_stdout, reason = "the counts are shown")]
     fn run(self) -> Measured {
@@ -249,14 +293,7 @@ impl Workload {
             .stop_at_end(true)
             .build()
             .unwrap();
-        let engine = match self.runs {
-            Runs::Task => prepared.start_async(move |lane| self.count(lane, Arc::clone(&shared))),
-            _ => prepared.start(move |_| {
-                let acks = Vec::with_capacity(IN_FLIGHT_MAX);
-                Ok::<_, Infallible>(Count { workload: self, progress: Arc::clone(&shared), acks })
-            }),
-        };
-        let report = engine.unwrap().wait().unwrap();
+        let report = self.consume(prepared, shared);
         let committed: i64 = report.committed.iter().map(|partition| partition.offset).sum();
         assert_eq!(committed as u64, self.records(), "{self:?}: {report:?}");
         let measured = progress.measured();
@@ -300,6 +337,52 @@ fn async_lanes_and_deferred_records_allocate_nothing_per_batch() {
             let workload = Workload { codec: Codec::None, records_per_batch, batches_per_fetch, runs };
             workload.run().assert_no_allocation();
         }
+    }
+}
+
+#[test]
+fn a_busy_poll_of_a_shard_that_its_caller_drives_allocates_nothing_per_batch_or_per_fetch() {
+    for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4)] {
+        let workload =
+            Workload { codec: Codec::None, records_per_batch, batches_per_fetch, runs: Runs::Caller };
+        workload.run().assert_no_allocation();
+    }
+}
+
+#[test]
+fn a_poll_that_finds_nothing_allocates_nothing() {
+    const POLLS: usize = 1_000;
+    let broker = TestBroker::start(Config::default()).unwrap();
+    broker.handle().create_topic(TOPIC, 1).unwrap();
+    let (engine, mut shards) = Engine::builder()
+        .property("bootstrap.servers", broker.bootstrap())
+        .property("fetch.max.wait.ms", "300000")
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start_caller_driven(1)
+        .unwrap();
+    let mut shard = shards.remove(0).bind().unwrap();
+    // Until the Fetch that waits for records is parked at the broker.
+    while !broker.handle().with(|cluster, _| cluster.counters().parked_fetches > 0) {
+        shard.poll(BUDGET, &mut Idle).unwrap();
+    }
+    let before = ALLOCATIONS.get();
+    for _ in 0..POLLS {
+        shard.poll(BUDGET, &mut Idle).unwrap();
+    }
+    assert_eq!(ALLOCATIONS.get() - before, 0, "in {POLLS} polls");
+    drop((shard, engine));
+}
+
+/// Is given nothing.
+struct Idle;
+
+impl ShardHandler for Idle {
+    type Error = Infallible;
+
+    fn on_batch(&mut self, batch: &Batch<'_>, _: &mut Context<'_>) -> Result<Outcome, Infallible> {
+        unreachable!("{batch:?}")
     }
 }
 
