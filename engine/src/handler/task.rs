@@ -105,12 +105,13 @@ impl AsyncLane {
         self.desk.wants_stop.set(true);
     }
 
-    /// Waits for so long. It needs no runtime: the shard itself keeps the time.
+    /// Waits for so long. It needs no runtime: the shard itself keeps the time. A batch in hand borrows the lane; to
+    /// sleep meanwhile, take its [`timer`](Self::timer) before.
     pub fn sleep(&self, duration: Duration) -> Sleep {
         self.timer().sleep(duration)
     }
 
-    /// The shard's timer, to sleep while a batch is in hand.
+    /// The shard's timer, to sleep while a batch is in hand: take it before asking for the batch.
     pub fn timer(&self) -> Timer {
         Timer { timers: Rc::clone(&self.desk.timers) }
     }
