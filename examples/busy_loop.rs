@@ -92,6 +92,9 @@ fn main() -> Result<(), BoxError> {
 
 fn pin(core: usize) -> Result<(), BoxError> {
     let mut cores = CpuSet::new();
-    cores.set(core);
-    Ok(sched_setaffinity(None, &cores)?)
+    // A set cannot name a core beyond; left empty, the kernel refuses it like any core that is not there.
+    if core < CpuSet::MAX_CPU {
+        cores.set(core);
+    }
+    sched_setaffinity(None, &cores).map_err(|error| format!("cannot run on core {core}: {error}").into())
 }

@@ -56,7 +56,14 @@ impl Source {
                     let name = name.to_owned();
                     source.options.push((name, parser.value()?.string()?));
                 }
-                other => return Err(other.unexpected().into()),
+                other => {
+                    let own: String = options.iter().map(|name| format!(", --{name}")).collect();
+                    let unexpected = other.unexpected();
+                    return Err(format!(
+                        "{unexpected}; there are --bootstrap, --topic, --property{own}, with a value each"
+                    )
+                    .into());
+                }
             }
         }
         if source.bootstrap.is_empty() {
