@@ -1,15 +1,11 @@
 //! Benchmarks of Millstream, and its comparison with other clients.
 //!
-//! The comparison needs the feature `peers`, which builds librdkafka with CMake:
-//!
 //! ```text
-//! cargo build --release -p millstream-cli
-//! cargo run --release -p millstream-bench --features peers --bin versus
+//! cargo run --release -p millstream-bench --features peers -- compare
 //! ```
+//!
+//! The feature `peers` builds the other clients, librdkafka among them with CMake.
 
-pub mod process;
-#[cfg(feature = "peers")]
-pub mod rdkafka;
-pub mod summary;
-#[cfg(feature = "peers")]
-pub mod versus;
+pub mod compare;
+pub mod contract;
+pub mod peers;

@@ -14,8 +14,8 @@ const LONG_FILES: [&str; 0] = [];
 
 /// Files that may hold `unsafe`: leaves that the rest builds on, and tests that need the system's help.
 const UNSAFE_FILES: [&str; 18] = [
-    "bench/src/process.rs",
-    "bench/src/rdkafka.rs",
+    "bench/src/contract/process.rs",
+    "bench/src/peers/rdkafka.rs",
     "cli/src/process.rs",
     "cli/tests/cli/common.rs",
     "engine/src/caller/loan.rs",

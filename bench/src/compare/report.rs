@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::{Contender, Host, Plan, Rounds};
-use crate::summary::Summary;
+use crate::contract::Outcome;
 
 /// A table of medians, the ratio of records per CPU second, and all that is needed to repeat it.
 pub fn markdown(plan: &Plan, rounds: &Rounds, workload: &str, host: &Host) -> String {
@@ -14,13 +14,14 @@ pub fn markdown(plan: &Plan, rounds: &Rounds, workload: &str, host: &Host) -> St
 }
 
 /// One row of the table: its name, how to get it from a run, digits after the point.
-type Row = (&'static str, fn(&Summary) -> f64, usize);
+type Row = (&'static str, fn(&Outcome) -> f64, usize);
 
 const ROWS: &[Row] = &[
     ("M records per CPU second", |run| run.records_per_cpu_s() / 1e6, 3),
     ("M records/s", |run| run.records_per_s() / 1e6, 3),
     ("value MB/s", |run| run.records_per_s() * run.value_bytes as f64 / run.records.max(1) as f64 / 1e6, 1),
     ("CPU s", |run| run.cpu_s, 3),
+    ("CPU s of the host", |run| run.host_cpu_s, 2),
     ("wall s", |run| run.wall_s, 3),
     ("first record ms", |run| run.first_record_ms, 1),
     ("max RSS MiB", |run| run.max_rss_kb as f64 / 1024.0, 1),
@@ -52,7 +53,7 @@ fn write_all(
         host.cpu, host.cores, host.cpu_quota, host.kernel
     )?;
     for contender in &plan.contenders {
-        write_contender(text, contender)?;
+        write_contender(text, plan, contender)?;
     }
     writeln!(text, "\nMedians of {} rounds in turn, one pass of each discarded:\n", rounds.counted.len())?;
     writeln!(text, "| | {} |", names.join(" | "))?;
@@ -84,7 +85,7 @@ fn write_ratio(
     column: usize,
     rounds: &Rounds,
 ) -> std::fmt::Result {
-    let ratio = |round: &Vec<Summary>| round[0].records_per_cpu_s() / round[column].records_per_cpu_s();
+    let ratio = |round: &Vec<Outcome>| round[0].records_per_cpu_s() / round[column].records_per_cpu_s();
     let ratios: Vec<f64> = rounds.counted.iter().map(ratio).collect();
     let least = ratios.iter().copied().fold(f64::MAX, f64::min);
     let most = ratios.iter().copied().fold(0.0, f64::max);
@@ -96,8 +97,14 @@ fn write_ratio(
     )
 }
 
-fn write_contender(text: &mut String, contender: &Contender) -> std::fmt::Result {
-    writeln!(text, "- {} ({}): `{}`", contender.name, contender.version, contender.command_line())
+fn write_contender(text: &mut String, plan: &Plan, contender: &Contender) -> std::fmt::Result {
+    writeln!(
+        text,
+        "- {} ({}): `{}`",
+        contender.name,
+        contender.version,
+        contender.command_line(&plan.request)
+    )
 }
 
 /// The middle value, or the mean of the two middle ones; 0 of nothing.

@@ -1,11 +1,13 @@
 //! Clients, or one client in several ways, in turn, over the same topic on the same core.
 
+mod command;
 mod contender;
 mod host;
 mod report;
 mod rounds;
 
-pub use contender::{Contender, caller_driven, millstream, rdkafka};
+pub use command::run;
+pub use contender::Contender;
 pub use host::Host;
 pub use report::markdown;
 pub use rounds::{Plan, Rounds};
@@ -33,9 +35,9 @@ pub enum Error {
         stderr: String,
     },
 
-    /// A contender's last line is not a summary.
-    #[error("{command} did not end with a summary but with {line:?}: {source}")]
-    Summary {
+    /// A contender's last line is not an outcome.
+    #[error("{command} did not end with an outcome but with {line:?}: {source}")]
+    Outcome {
         /// Its command line.
         command: String,
         /// Its last line.

@@ -1,13 +1,15 @@
-//! What a consumer under comparison prints when it is done.
+//! What a peer program prints when it is done.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The last line of a consumer's stdout, as JSON. `millstream consume --json` has further keys, which are ignored.
+/// The last line of a peer's stdout, as JSON.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct Outcome {
     /// How many records.
     pub records: u64,
-    /// Bytes of keys and values (other clients may count what they received instead).
+    /// Bytes of keys, values and headers.
     pub bytes: u64,
     /// Bytes of values.
     pub value_bytes: u64,
@@ -18,15 +20,20 @@ pub struct Summary {
     pub checksum: Option<u64>,
     /// Seconds from the first to the last record.
     pub wall_s: f64,
-    /// CPU seconds of the whole process in that time.
+    /// CPU seconds of the whole process in that time, user and system.
     pub cpu_s: f64,
+    /// CPU seconds that the whole host was busy in that time, by ticks of a hundredth of a second.
+    pub host_cpu_s: f64,
     /// Milliseconds from the start of the process to the first record.
     pub first_record_ms: f64,
     /// The largest resident size, in KiB.
     pub max_rss_kb: u64,
+    /// Everything that was set, under the client's own names.
+    #[serde(default)]
+    pub settings: BTreeMap<String, serde_json::Value>,
 }
 
-impl Summary {
+impl Outcome {
     /// Records per second of CPU time.
     pub fn records_per_cpu_s(&self) -> f64 {
         per(self.records, self.cpu_s)
@@ -41,6 +48,7 @@ impl Summary {
     pub fn contents(&self) -> Contents {
         Contents {
             records: self.records,
+            bytes: self.bytes,
             value_bytes: self.value_bytes,
             first_byte_sum: self.first_byte_sum,
             checksum: self.checksum,
@@ -53,6 +61,8 @@ impl Summary {
 pub struct Contents {
     /// How many records.
     pub records: u64,
+    /// Bytes of keys, values and headers.
+    pub bytes: u64,
     /// Bytes of values.
     pub value_bytes: u64,
     /// The sum of each value's first byte.
@@ -72,12 +82,34 @@ mod tests {
     #[test]
     fn keys_that_only_one_client_prints_are_ignored() {
         let line = r#"{"records":10,"bytes":1200,"value_bytes":1000,"first_byte_sum":7,"wall_s":2.0,"cpu_s":0.5,
-            "shard_cpu_s":[0.4],"first_record_ms":80.5,"max_rss_kb":9000,"shards":1,"stages":{}}"#;
-        let summary: Summary = serde_json::from_str(line).unwrap();
-        let contents = summary.contents();
+            "host_cpu_s":0.9,"first_record_ms":80.5,"max_rss_kb":9000,"shards":1,"settings":{"crc":true,"n":5}}"#;
+        let outcome: Outcome = serde_json::from_str(line).unwrap();
+        let contents = outcome.contents();
         assert_eq!((contents.records, contents.value_bytes, contents.first_byte_sum), (10, 1000, 7));
         assert_eq!(contents.checksum, None);
-        assert_eq!(summary.records_per_cpu_s(), 20.0);
-        assert_eq!(summary.records_per_s(), 5.0);
+        assert_eq!(outcome.settings["n"], 5);
+        assert_eq!(outcome.records_per_cpu_s(), 20.0);
+        assert_eq!(outcome.records_per_s(), 5.0);
+    }
+
+    #[test]
+    fn a_checksum_uses_all_of_its_64_bits() {
+        let checksum = Some(u64::MAX);
+        let outcome = Outcome {
+            records: 1,
+            bytes: 1,
+            value_bytes: 1,
+            first_byte_sum: 1,
+            checksum,
+            wall_s: 0.0,
+            cpu_s: 0.0,
+            host_cpu_s: 0.0,
+            first_record_ms: 0.0,
+            max_rss_kb: 1,
+            settings: BTreeMap::new(),
+        };
+        let line = serde_json::to_string(&outcome).unwrap();
+        assert_eq!(serde_json::from_str::<Outcome>(&line).unwrap(), outcome);
+        assert_eq!(outcome.records_per_s(), 0.0);
     }
 }

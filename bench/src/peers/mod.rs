@@ -1,0 +1,5 @@
+//! What the peers are made of beside their programs.
+
+pub mod millstream;
+#[cfg(feature = "peers")]
+pub mod rdkafka;
