@@ -8,4 +8,5 @@
 
 pub mod compare;
 pub mod contract;
+pub mod material;
 pub mod peers;

@@ -83,6 +83,9 @@ mod memory;
 mod net;
 pub mod offload;
 mod on_shard;
+#[cfg(feature = "pieces")]
+#[doc(hidden)]
+pub mod pieces;
 mod position;
 mod pulse;
 mod reply;
