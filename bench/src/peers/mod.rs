@@ -1,5 +1,6 @@
 //! What the peers are made of beside their programs.
 
+pub mod foreign;
 pub mod millstream;
 #[cfg(feature = "peers")]
 pub mod rdkafka;
