@@ -20,7 +20,7 @@ pub use core_list::{CoreListError, CoresSetting, MAX_CORE_ID, format_core_list, 
 pub use host::{Host, KernelVersion};
 pub use plan::{CoreError, CorePlan, first_core, plan_cores};
 pub use preflight::{
-    MEMLOCK_PER_EXECUTOR_BYTES, Needs, Preflight, Problem, Severity, preflight, preflight_without_ring,
+    MEMLOCK_PER_RING_BYTES, Needs, Preflight, Problem, Severity, preflight, preflight_without_ring,
 };
 pub use process::{Limit, Process};
 pub use ring::{MissingOperation, RingSupport, RingTier, try_ring};

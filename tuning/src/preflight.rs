@@ -8,12 +8,10 @@ use crate::host::Host;
 use crate::process::Limit;
 use crate::ring::{RingSupport, RingTier, try_ring};
 
-/// Locked memory that a shard's rings are charged (measured: 192 KiB of buffers and about 120 KiB of rings).
-pub const MEMLOCK_PER_EXECUTOR_BYTES: u64 = 350 << 10;
-/// An executor refuses to start below this, however little it would use.
-const MEMLOCK_LEAST_BYTES: u64 = 512 << 10;
-/// Files of an executor: its rings, event and timer files, and two connections to each of some brokers.
-const FILES_PER_EXECUTOR: u64 = 64;
+/// Locked memory that the user is charged for a ring (measured on Linux 6.18: 28 KiB).
+pub const MEMLOCK_PER_RING_BYTES: u64 = 32 << 10;
+/// Files of a shard or of the control thread: its ring, its eventfd, and two connections to each of some brokers.
+const FILES_PER_THREAD: u64 = 64;
 /// Memory of the process beside the budget for fetched data.
 const MEMORY_BESIDE_BUDGET_BYTES: u64 = 16 << 20;
 /// Clocks that cost a system call or a device access per reading.
@@ -211,12 +209,17 @@ fn memlock(host: &Host, needs: Needs) -> Option<Problem> {
 }
 
 fn memlock_bytes(needs: Needs) -> u64 {
-    executors(needs).saturating_mul(MEMLOCK_PER_EXECUTOR_BYTES).max(MEMLOCK_LEAST_BYTES)
+    rings(needs).saturating_mul(MEMLOCK_PER_RING_BYTES)
 }
 
-/// Each shard's, and the control thread's.
-fn executors(needs: Needs) -> u64 {
-    needs.shards as u64 + 1
+/// Each shard's, the control thread's, and the one of the trial, which the kernel takes its time to give back.
+fn rings(needs: Needs) -> u64 {
+    threads(needs).saturating_add(1)
+}
+
+/// The shards', and the control thread.
+fn threads(needs: Needs) -> u64 {
+    (needs.shards as u64).saturating_add(1)
 }
 
 fn memlock_problem(host: &Host, needs: Needs, what: &str) -> Problem {
@@ -247,7 +250,7 @@ fn files(host: &Host, needs: Needs) -> Option<Problem> {
 }
 
 fn files_needed(needs: Needs) -> u64 {
-    executors(needs).saturating_mul(FILES_PER_EXECUTOR)
+    threads(needs).saturating_mul(FILES_PER_THREAD)
 }
 
 fn files_problem(host: &Host, needs: Needs, what: &str) -> Problem {

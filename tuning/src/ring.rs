@@ -61,17 +61,13 @@ pub struct MissingOperation {
     pub since: &'static str,
 }
 
-/// What the engine and its executor need.
-const NEEDED: [(&str, &str, u8); 9] = [
-    ("POLL_ADD", "5.1", opcode::PollAdd::CODE),
-    ("TIMEOUT", "5.4", opcode::Timeout::CODE),
-    ("ACCEPT", "5.5", opcode::Accept::CODE),
+/// What the engine needs.
+const NEEDED: [(&str, &str, u8); 5] = [
     ("ASYNC_CANCEL", "5.5", opcode::AsyncCancel::CODE),
     ("CONNECT", "5.5", opcode::Connect::CODE),
     ("READ", "5.6", opcode::Read::CODE),
     ("SEND", "5.6", opcode::Send::CODE),
     ("RECV", "5.6", opcode::Recv::CODE),
-    ("CLOSE", "5.6", opcode::Close::CODE),
 ];
 
 /// Sets up a ring in the best tier there is, completes one empty operation on it, and asks what it can do.

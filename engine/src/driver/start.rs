@@ -128,7 +128,7 @@ fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> 
         };
         let (started, answer) = sync_channel(1);
         let name = format!("millstream-{index}");
-        let thread = Thread::spawn(T::KIND, &name, core, move || shard.run::<T>(&started))?;
+        let thread = Thread::spawn(&name, core, move || shard.run::<T>(&started))?;
         ends.push(half.with_waker(waker));
         starting.push((thread, answer));
     }
@@ -213,7 +213,7 @@ fn start_control<T: HostTransport>(
         }
         on_ended(outcome, last);
     };
-    let thread = Thread::spawn(T::KIND, "millstream-control", core, run)?;
+    let thread = Thread::spawn("millstream-control", core, run)?;
     ready(thread, &answer)?;
     Ok(control_waker)
 }

@@ -2,71 +2,41 @@
 
 use std::thread::{self, JoinHandle};
 
-use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 use crate::error::Error;
-use crate::net::TransportKind;
-
-/// What glommio registers for its own file operations, bytes: the least it takes, because the data path does not go
-/// through it and locked memory is scarce.
-const GLOMMIO_IO_MEMORY_BYTES: usize = 64 << 10;
 
 /// A thread that was started.
-pub(crate) enum Thread<T: Send + 'static> {
-    /// A glommio executor.
-    Executor(ExecutorJoinHandle<T>),
-    /// One of the standard library's.
-    Plain(JoinHandle<Result<T, String>>),
+pub(crate) struct Thread<T> {
+    handle: JoinHandle<Result<T, String>>,
 }
 
 impl<T: Send + 'static> Thread<T> {
-    /// Starts a thread that runs `run`: a glommio executor where io_uring is used, a plain one where it is not.
-    /// `core` is where it stays, if it is pinned.
+    /// Starts a thread that runs `run`. `core` is where it stays, if it is pinned.
     ///
     /// # Errors
-    /// When there is none to be had, or it may not run on that core.
+    /// When there is none to be had.
     pub(crate) fn spawn(
-        kind: TransportKind,
         name: &str,
         core: Option<usize>,
         run: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Self, Error> {
-        let refused = |error: String| Error::Host(format!("thread {name} cannot be started: {error}"));
-        match kind {
-            TransportKind::Uring => {
-                let placement = core.map_or(Placement::Unbound, Placement::Fixed);
-                LocalExecutorBuilder::new(placement)
-                    .name(name)
-                    .io_memory(GLOMMIO_IO_MEMORY_BYTES)
-                    .spawn(move || async move { run() })
-                    .map(Self::Executor)
-                    .map_err(|error| refused(error.to_string()))
-            }
-            TransportKind::Poll => {
-                let pinned = move || {
-                    core.map_or(Ok(()), pin)?;
-                    Ok(run())
-                };
-                thread::Builder::new()
-                    .name(name.to_owned())
-                    .spawn(pinned)
-                    .map(Self::Plain)
-                    .map_err(|error| refused(error.to_string()))
-            }
-        }
+        let pinned = move || {
+            core.map_or(Ok(()), pin)?;
+            Ok(run())
+        };
+        let spawned = thread::Builder::new().name(name.to_owned()).spawn(pinned);
+        let handle =
+            spawned.map_err(|error| Error::Host(format!("thread {name} cannot be started: {error}")))?;
+        Ok(Self { handle })
     }
 
     /// Waits for its end.
     ///
     /// # Errors
-    /// Why it did not run to its end, for people.
+    /// Why it did not run, or not to its end, for people.
     pub(crate) fn join(self) -> Result<T, String> {
-        let panicked = "it ended by a panic".to_owned();
-        match self {
-            Self::Executor(thread) => thread.join().map_err(|_| panicked),
-            Self::Plain(thread) => thread.join().unwrap_or(Err(panicked)),
-        }
+        self.handle.join().unwrap_or_else(|_| Err("it ended by a panic".to_owned()))
     }
 }
 
@@ -78,4 +48,42 @@ fn pin(core: usize) -> Result<(), String> {
     }
     cores.set(core);
     sched_setaffinity(None, &cores).map_err(|error| format!("it cannot be pinned to core {core}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spawn<T: Send + 'static>(core: Option<usize>, run: impl FnOnce() -> T + Send + 'static) -> Thread<T> {
+        Thread::spawn("millstream-test", core, run).expect("there are threads")
+    }
+
+    #[test]
+    fn a_thread_runs_under_its_name_on_its_core() {
+        let allowed = rustix::thread::sched_getaffinity(None).expect("a thread has a mask");
+        let core =
+            (0..CpuSet::MAX_CPU).find(|&core| allowed.is_set(core)).expect("a thread may run somewhere");
+        let (name, mask) = spawn(Some(core), || {
+            let mask = rustix::thread::sched_getaffinity(None).expect("a thread has a mask");
+            (thread::current().name().map(str::to_owned), mask)
+        })
+        .join()
+        .expect("it runs to its end");
+        assert_eq!(name.as_deref(), Some("millstream-test"));
+        assert_eq!((mask.count(), mask.is_set(core)), (1, true));
+    }
+
+    #[test]
+    fn a_panic_is_an_error_of_who_joins() {
+        let reason = spawn(None, || panic!("a shard failed")).join().map(|(): ()| ()).unwrap_err();
+        assert_eq!(reason, "it ended by a panic");
+    }
+
+    #[test]
+    fn a_core_that_there_is_not_is_an_error_and_nothing_runs() {
+        let reason = spawn(Some(CpuSet::MAX_CPU - 1), || ()).join().unwrap_err();
+        assert!(reason.contains("cannot be pinned to core"), "{reason}");
+        let reason = spawn(Some(CpuSet::MAX_CPU), || ()).join().unwrap_err();
+        assert!(reason.contains("beyond those"), "{reason}");
+    }
 }

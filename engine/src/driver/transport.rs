@@ -12,9 +12,6 @@ use crate::net::{Completion, IoOp, Transport, TransportCounters, TransportKind, 
 
 /// A transport over the host's sockets, made on the thread that uses it.
 pub(crate) trait HostTransport: Transport + Sized {
-    /// What it is.
-    const KIND: TransportKind;
-
     /// Makes one for the calling thread. `waker` wakes it from others: after each [`Transport::wait`] the thread must
     /// look at all queues that others fill before they wake it.
     ///
@@ -24,8 +21,6 @@ pub(crate) trait HostTransport: Transport + Sized {
 }
 
 impl HostTransport for RingTransport {
-    const KIND: TransportKind = TransportKind::Uring;
-
     fn open(settings: SocketSettings, waker: Waker) -> Result<Self, String> {
         let transport = Self::new(settings, waker).map_err(|error| error.to_string())?;
         tracing::debug!(mode = ?transport.mode(), "the ring is set up");
@@ -34,8 +29,6 @@ impl HostTransport for RingTransport {
 }
 
 impl HostTransport for PollTransport {
-    const KIND: TransportKind = TransportKind::Poll;
-
     fn open(settings: SocketSettings, waker: Waker) -> Result<Self, String> {
         let explain =
             |error: io::Error| format!("no epoll can be set up ({error}): are too many files open?");

@@ -66,18 +66,17 @@ fn refused_memory_is_the_locked_memory_with_the_number_needed() {
     let problem = refusal(libc::ENOMEM, &host);
     assert_eq!(problem.id, "memlock");
     assert!(problem.found.contains("64 KiB"), "{problem}");
-    assert!(problem.fix.contains("ulimit -l 1750") && problem.fix.contains("memlock=1792000"), "{problem}");
+    assert!(problem.fix.contains("ulimit -l 192") && problem.fix.contains("memlock=196608"), "{problem}");
 }
 
 #[test]
-fn too_little_locked_memory_is_found_before_an_executor_fails() {
+fn too_little_locked_memory_is_found_before_a_ring_fails() {
     let host = |limit| Host { memlock: Some(limit), ..Host::default() };
-    assert_eq!(only(&host(Limit::At((1750 << 10) - 1))).id, "memlock");
-    assert_eq!(judge(&host(Limit::At(1750 << 10)), NEEDS, Ok(good_ring())).problems, []);
+    assert_eq!(only(&host(Limit::At((192 << 10) - 1))).id, "memlock");
+    assert_eq!(judge(&host(Limit::At(192 << 10)), NEEDS, Ok(good_ring())).problems, []);
     assert_eq!(judge(&host(Limit::Unlimited), NEEDS, Ok(good_ring())).problems, []);
     let exempt = Host { ipc_lock: Some(true), ..host(Limit::At(0)) };
     assert_eq!(judge(&exempt, NEEDS, Ok(good_ring())).problems, []);
-    assert_eq!(memlock_bytes(Needs { shards: 0, ..NEEDS }), MEMLOCK_LEAST_BYTES);
 }
 
 #[test]

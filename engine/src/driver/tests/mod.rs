@@ -65,15 +65,22 @@ impl<S: Read + Write + Send> Peer for S {}
 
 /// A transport under test, with the peers that speak as it does.
 pub(super) trait Subject: HostTransport {
+    /// What it runs over.
+    const KIND: TransportKind;
+
     /// The other end of one of its connections.
     fn accept(stream: TcpStream) -> Box<dyn Peer> {
         Box::new(stream)
     }
 }
 
-impl Subject for RingTransport {}
+impl Subject for RingTransport {
+    const KIND: TransportKind = TransportKind::Uring;
+}
 
-impl Subject for PollTransport {}
+impl Subject for PollTransport {
+    const KIND: TransportKind = TransportKind::Poll;
+}
 
 pub(super) fn serve<T: Subject>(
     serve: impl FnOnce(Box<dyn Peer>) + Send + 'static,

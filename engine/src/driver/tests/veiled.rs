@@ -266,14 +266,14 @@ impl<T: Transport> Transport for Veiled<T> {
 }
 
 impl<T: HostTransport> HostTransport for Veiled<T> {
-    const KIND: TransportKind = T::KIND;
-
     fn open(settings: SocketSettings, waker: Waker) -> Result<Self, String> {
         T::open(settings, waker).map(Self::over)
     }
 }
 
-impl<T: HostTransport> Subject for Veiled<T> {
+impl<T: Subject> Subject for Veiled<T> {
+    const KIND: TransportKind = T::KIND;
+
     fn accept(stream: TcpStream) -> Box<dyn super::Peer> {
         Box::new(VeiledPeer::accept(stream))
     }
