@@ -33,7 +33,7 @@ pub(super) const OFFSET_RESETS: &[Choice] = &[
     later("by_duration:", &[], Some("use earliest, latest or none")),
 ];
 pub(super) const ISOLATION_LEVELS: &[Choice] = &[word("read_uncommitted"), word("read_committed")];
-pub(super) const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("spin")];
+pub(super) const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("adaptive"), word("spin")];
 pub(super) const TRANSPORTS: &[Choice] =
     &[word("auto"), synonyms("uring", &["io_uring"]), synonyms("poll", &["epoll"])];
 pub(super) const TRUE_ONLY: &[Choice] =

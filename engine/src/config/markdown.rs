@@ -57,7 +57,7 @@ an earlier one:
 An unknown name is an error in every source, and so is a value out of its range; the error says where it was
 written and what is meant. `millstream config` prints every value in force and where it is from.
 
-Times are in milliseconds, sizes in bytes, as the names say.
+Times are in milliseconds or microseconds, sizes in bytes, as the names say.
 
 ## Properties
 

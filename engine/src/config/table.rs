@@ -8,6 +8,8 @@ use super::property::{Alias, Conversion, JavaDefault, Kind, Property, Status};
 
 /// Kafka's numbers are 32-bit signed.
 const MAX_INT: i64 = i32::MAX as i64;
+/// Whoever wants to look for longer wants to spin.
+const IDLE_SPIN_MAX_US: i64 = 100_000;
 /// A budget beyond this is a slip of the finger on any machine.
 const MAX_BUDGET_BYTES: i64 = 1 << 50;
 
@@ -192,9 +194,19 @@ pub static PROPERTIES: &[Property] = &[
         "idle.strategy",
         Kind::Choice(IDLE_STRATEGIES),
         "What a shard does when nothing is there: park gives the core back, spin keeps it for \
-         the lowest latency.",
+         the lowest latency, adaptive keeps it for a while after work, as long as more comes \
+         within that while.",
     )
     .default("park"),
+    integer(
+        "idle.spin.us",
+        "us",
+        1,
+        IDLE_SPIN_MAX_US,
+        "100",
+        "The longest while of idle.strategy=adaptive: gaps between records up to this are waited \
+         out on the core.",
+    ),
     used(
         "transport",
         Kind::Choice(TRANSPORTS),

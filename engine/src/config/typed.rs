@@ -76,6 +76,8 @@ pub struct Config {
     pub cores: CoresSetting,
     /// What an idle shard does.
     pub idle_strategy: IdleStrategy,
+    /// How long an idle shard looks again at most before it sleeps, with [`IdleStrategy::Adaptive`].
+    pub idle_spin: Duration,
     /// How sockets are driven.
     pub transport: Transport,
     /// How long handlers get to finish at a stop.
@@ -146,6 +148,8 @@ pub enum IdleStrategy {
     Park,
     /// Keeps its core and looks again.
     Spin,
+    /// Looks again for a while after work, as long as work comes that soon, and then sleeps.
+    Adaptive,
 }
 
 /// How sockets are driven.
@@ -252,6 +256,7 @@ impl Config {
             max_poll_bytes: values.size("max.poll.bytes"),
             cores: cores(&values),
             idle_strategy: idle_strategy(&values),
+            idle_spin: Duration::from_micros(values.integer("idle.spin.us").unsigned_abs()),
             transport: transport(&values),
             shutdown_timeout: values.millis("shutdown.timeout.ms"),
             request_timeout: values.millis("request.timeout.ms"),
@@ -365,6 +370,7 @@ fn isolation_level(values: &Values) -> IsolationLevel {
 fn idle_strategy(values: &Values) -> IdleStrategy {
     match values.word("idle.strategy") {
         "spin" => IdleStrategy::Spin,
+        "adaptive" => IdleStrategy::Adaptive,
         _ => IdleStrategy::Park,
     }
 }

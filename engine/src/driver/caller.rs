@@ -92,12 +92,13 @@ impl CallerTurns {
         self.disarm();
         let begun = self.turns.now();
         let (until, records) = (begun + time.min(CALL_MAX), u64::from(records));
-        let mut handled = 0;
+        let (mut handled, mut found_something) = (0, false);
         loop {
             self.pulse.polled(self.turns.now());
             self.turns.turn(Wait::Poll)?;
             handled += self.turns.dispatch(&Allowance { until, records: records.saturating_sub(handled) });
             self.turns.tell();
+            found_something |= self.turns.did_something();
             if self.turns.shard.is_ended() {
                 self.finish();
             }
@@ -106,12 +107,19 @@ impl CallerTurns {
                 break;
             }
         }
-        self.pulse.polled(self.turns.now());
+        let now = self.turns.now();
+        self.pulse.polled(now);
+        let took = now.saturating_duration_since(begun);
+        if found_something {
+            self.turns.times.worked += took
+        } else {
+            self.turns.times.spun += took
+        }
         let has_ended = self.turns.shard.is_ended();
         Ok(Polled {
             records: handled,
             has_more: !has_ended && self.turns.is_busy(),
-            deadline: self.turns.deadline().filter(|_| !has_ended),
+            deadline: self.turns.deadline(now).filter(|_| !has_ended),
             has_ended,
         })
     }
@@ -122,8 +130,11 @@ impl CallerTurns {
         if self.turns.is_busy() || self.turns.shard.is_ended() {
             return Ok(());
         }
-        let until = timeout.map(|timeout| self.turns.now() + timeout.min(CALL_MAX));
-        self.turns.park(self.turns.deadline().into_iter().chain(until).min())
+        let begun = self.turns.now();
+        let until = timeout.map(|timeout| begun + timeout.min(CALL_MAX));
+        self.turns.park(self.turns.deadline(begun).into_iter().chain(until).min())?;
+        self.turns.times.parked += self.turns.now().saturating_duration_since(begun);
+        Ok(())
     }
 
     /// Has wakers ring the bell from now on. `false` when there is something to do already.

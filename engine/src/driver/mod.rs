@@ -5,6 +5,7 @@ mod channels;
 mod control_thread;
 mod cpu_time;
 mod door;
+mod idle;
 mod poll;
 mod resolver;
 mod ring;

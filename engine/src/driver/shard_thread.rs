@@ -2,8 +2,9 @@
 
 use std::io;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::idle::{Idle, Strategy, Turned};
 use super::turns::{Allowance, Turns};
 use crate::net::{Transport, Wait};
 use crate::on_shard;
@@ -15,8 +16,8 @@ const DISPATCH_SLICE: Duration = Duration::from_millis(1);
 /// One shard on a thread of its own.
 pub(crate) struct ShardLoop<T> {
     pub(crate) turns: Turns<T>,
-    /// Look again instead of sleeping.
-    pub(crate) spins: bool,
+    /// What to do when there is nothing to do.
+    pub(super) strategy: Strategy,
 }
 
 impl<T: Transport> ShardLoop<T> {
@@ -32,20 +33,28 @@ impl<T: Transport> ShardLoop<T> {
     }
 
     fn run_until_ended(&mut self) -> io::Result<()> {
+        let mut idle = Idle::new(self.strategy, self.turns.now());
+        // The first round begins the work.
+        let mut wait = Wait::Poll;
         while !self.turns.shard.is_ended() {
-            let woken_at = self.turns.turn(self.next_wait())?;
+            let woken_at = self.turns.turn(wait)?;
             self.turns.dispatch(&Allowance { until: woken_at + DISPATCH_SLICE, records: u64::MAX });
             self.turns.tell();
+            wait = self.next_wait(&mut idle, woken_at);
         }
         Ok(())
     }
 
     /// Sleeping is safe only here: everything that others can hand in was looked at after the last wake-up.
-    fn next_wait(&self) -> Wait {
-        if self.spins || self.turns.is_busy() {
+    fn next_wait(&mut self, idle: &mut Idle, woken_at: Instant) -> Wait {
+        let (did_something, is_busy) = (self.turns.did_something(), self.turns.is_busy());
+        let now = self.turns.now();
+        let may_sleep = idle.may_sleep(Turned { woken_at, did_something, is_busy }, now);
+        self.turns.times = idle.times();
+        if !may_sleep {
             return Wait::Poll;
         }
-        Wait::Park(self.turns.deadline().map(|at| at.saturating_duration_since(self.turns.now())))
+        Wait::Park(self.turns.deadline(now).map(|at| at.saturating_duration_since(now)))
     }
 }
 
@@ -57,8 +66,6 @@ mod tests {
     use std::cell::RefCell;
     use std::rc::Rc;
     use std::sync::Arc;
-
-    use std::time::Instant;
 
     use super::*;
     use crate::driver::channels::channels;
@@ -115,7 +122,7 @@ mod tests {
         let (_control, end) = channels(Arc::new(Pulse::new(Instant::now())), Arc::default());
         let brokers = Rc::new(RefCell::new(brokers));
         let transport = Played { brokers, completions: Vec::new(), on_park: Box::new(on_park) };
-        let looped = ShardLoop { turns: Turns::new(shard, transport, end), spins: false };
+        let looped = ShardLoop { turns: Turns::new(shard, transport, end), strategy: Strategy::Park };
         looped.run(&mut ShardStats::new(0)).unwrap_err()
     }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::caller::CallerStart;
 use super::channels::{ControlEnd, ShardEnd, channels};
 use super::control_thread::ControlLoop;
+use super::idle::Strategy;
 use super::poll::PollTransport;
 use super::resolver::Resolver;
 use super::ring::RingTransport;
@@ -123,7 +124,7 @@ fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> 
             end,
             waker: waker.clone(),
             sockets: socket_settings(&setup.config),
-            spins: setup.config.idle_strategy == IdleStrategy::Spin,
+            strategy: strategy(&setup.config),
             seed: setup.seed.wrapping_add(index as u64 + 1),
         };
         let (started, answer) = sync_channel(1);
@@ -245,7 +246,7 @@ struct ShardStart {
     end: ShardEnd,
     waker: Waker,
     sockets: SocketSettings,
-    spins: bool,
+    strategy: Strategy,
     seed: u64,
 }
 
@@ -274,7 +275,7 @@ impl ShardStart {
         if started.send(Ok(())).is_err() {
             return last_stats;
         }
-        let shard_loop = ShardLoop { turns: Turns::new(shard, transport, self.end), spins: self.spins };
+        let shard_loop = ShardLoop { turns: Turns::new(shard, transport, self.end), strategy: self.strategy };
         if let Err(error) = shard_loop.run(&mut last_stats) {
             tracing::error!(shard = self.index, %error, "the shard's transport broke");
         }
@@ -285,6 +286,14 @@ impl ShardStart {
 fn new_waker() -> Result<Waker, Error> {
     Waker::new()
         .map_err(|error| Error::Host(format!("no eventfd can be made ({error}): are too many files open?")))
+}
+
+fn strategy(config: &Config) -> Strategy {
+    match config.idle_strategy {
+        IdleStrategy::Park => Strategy::Park,
+        IdleStrategy::Spin => Strategy::Spin,
+        IdleStrategy::Adaptive => Strategy::adaptive(config.idle_spin),
+    }
 }
 
 fn socket_settings(config: &Config) -> SocketSettings {

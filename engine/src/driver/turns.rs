@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::channels::ShardEnd;
 use super::cpu_time::thread_cpu_ns;
+use super::idle::Times;
 use crate::link::Event;
 use crate::net::{Completion, IoOp, Transport, TransportCounters, Wait};
 use crate::shard::{Clock, HostClock, Shard};
@@ -24,6 +25,10 @@ pub(crate) struct Turns<T> {
     poll_records_max: u32,
     completions: Vec<Completion>,
     ops: Vec<IoOp>,
+    /// What its driver did with its time; kept up by it.
+    pub(crate) times: Times,
+    /// Whether the last turn found something to do, before any dispatch.
+    has_found: bool,
     has_dispatched: bool,
     is_told: bool,
 }
@@ -47,6 +52,8 @@ impl<T: Transport> Turns<T> {
             clock: HostClock::new(),
             completions: Vec::new(),
             ops: Vec::new(),
+            times: Times::default(),
+            has_found: false,
             has_dispatched: false,
             is_told: true,
         }
@@ -64,6 +71,7 @@ impl<T: Transport> Turns<T> {
     pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<Instant> {
         self.transport.wait(wait, &mut self.completions)?;
         let woken_at = self.clock.now();
+        self.has_found = !self.completions.is_empty() || self.end.has_command();
         for completion in self.completions.drain(..) {
             self.shard.on_completion(completion, woken_at);
         }
@@ -73,6 +81,7 @@ impl<T: Transport> Turns<T> {
         self.shard.turn(woken_at);
         self.shard.take_ops(&mut self.ops);
         if !self.ops.is_empty() {
+            self.has_found = true;
             self.ops.drain(..).for_each(|op| self.transport.submit(op));
             // Requests leave now, not after the handlers.
             self.transport.wait(Wait::Submit, &mut self.completions)?;
@@ -112,9 +121,14 @@ impl<T: Transport> Turns<T> {
         let io = self.transport.counters();
         self.is_told = self.end.pass_on(&mut self.shard, |event| {
             if let Event::Stats(stats) = event {
-                complete(stats, io);
+                complete(stats, io, self.times);
             }
         });
+    }
+
+    /// Whether there was something to do in the last turn, or dispatched after it.
+    pub(crate) fn did_something(&self) -> bool {
+        self.has_found || self.has_dispatched
     }
 
     /// Whether another turn finds something to do at once. A dispatch releases memory that a Fetch or a decompression
@@ -128,8 +142,8 @@ impl<T: Transport> Turns<T> {
     }
 
     /// When a turn has something to do if nothing happens.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        let retry = (!self.is_told).then(|| self.clock.now() + FULL_RING_RETRY);
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
+        let retry = (!self.is_told).then(|| now + FULL_RING_RETRY);
         self.shard.deadline().into_iter().chain(retry).min()
     }
 
@@ -155,14 +169,17 @@ impl<T: Transport> Turns<T> {
     /// What was measured until now, for the last time.
     pub(crate) fn measure(&mut self, last_stats: &mut ShardStats) {
         self.shard.measure(last_stats);
-        complete(last_stats, self.transport.counters());
+        complete(last_stats, self.transport.counters(), self.times);
     }
 }
 
 /// Adds what the shard itself does not know.
-fn complete(stats: &mut ShardStats, io: TransportCounters) {
+fn complete(stats: &mut ShardStats, io: TransportCounters, times: Times) {
     let counters = &mut stats.counters;
     counters.cpu_ns = thread_cpu_ns();
+    counters.worked_ns = times.worked.as_nanos() as u64;
+    counters.spun_ns = times.spun.as_nanos() as u64;
+    counters.parked_ns = times.parked.as_nanos() as u64;
     counters.io_calls = io.calls;
     counters.io_completions = io.completions;
     counters.io_sent_bytes = io.sent_bytes;

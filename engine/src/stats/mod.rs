@@ -89,6 +89,12 @@ pub(crate) struct Counters {
     pub(crate) memory_share_bytes: u64,
     /// CPU time of the shard's thread, nanoseconds.
     pub(crate) cpu_ns: u64,
+    /// Time that the shard's driver had something to do, nanoseconds.
+    pub(crate) worked_ns: u64,
+    /// Time that it looked whether there is something to do, nanoseconds.
+    pub(crate) spun_ns: u64,
+    /// Time that it slept, nanoseconds.
+    pub(crate) parked_ns: u64,
     /// System calls of the shard's transport.
     pub(crate) io_calls: u64,
     /// Operations that its transport completed.

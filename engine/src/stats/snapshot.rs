@@ -60,6 +60,13 @@ pub struct ShardSnapshot {
     pub crc_failures: u64,
     /// CPU time of its thread, nanoseconds.
     pub cpu_ns: u64,
+    /// Time that it had something to do, nanoseconds.
+    pub worked_ns: u64,
+    /// Time that it looked whether there is something to do, nanoseconds: what `idle.strategy` costs.
+    pub spun_ns: u64,
+    /// Time that it slept, nanoseconds. A shard that its caller drives sleeps in `park` only; what the caller does
+    /// between his calls is in none of the three.
+    pub parked_ns: u64,
     /// System calls of its transport that wait, submit, send or receive.
     pub io_calls: u64,
     /// Operations that its transport completed: connections opened, sends, receives.
@@ -199,6 +206,9 @@ impl ShardSnapshot {
             sessions_evicted: counters.sessions_evicted,
             crc_failures: counters.crc_failures,
             cpu_ns: counters.cpu_ns,
+            worked_ns: counters.worked_ns,
+            spun_ns: counters.spun_ns,
+            parked_ns: counters.parked_ns,
             io_calls: counters.io_calls,
             io_completions: counters.io_completions,
             io_sent_bytes: counters.io_sent_bytes,

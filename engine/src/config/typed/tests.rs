@@ -54,6 +54,9 @@ fn words_become_their_types() {
     assert_eq!(config(&["auto.offset.reset=error"]).auto_offset_reset, OffsetReset::None);
     assert_eq!(config(&["isolation.level=read_committed"]).isolation_level, IsolationLevel::ReadCommitted);
     assert_eq!(config(&["idle.strategy=spin"]).idle_strategy, IdleStrategy::Spin);
+    let adaptive = config(&["idle.strategy=adaptive", "idle.spin.us=250"]);
+    assert_eq!(adaptive.idle_strategy, IdleStrategy::Adaptive);
+    assert_eq!(adaptive.idle_spin, Duration::from_micros(250));
     assert_eq!(config(&["transport=io_uring"]).transport, Transport::Uring);
     assert_eq!(config(&["transport=epoll"]).transport, Transport::Poll);
     assert_eq!(config(&["cores=1,3-4"]).cores, CoresSetting::List(vec![1, 3, 4]));
