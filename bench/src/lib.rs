@@ -6,7 +6,9 @@
 //!
 //! The feature `peers` builds the other clients, librdkafka among them with CMake.
 
+pub mod brokers;
 pub mod compare;
 pub mod contract;
 pub mod material;
 pub mod peers;
+pub mod workload;

@@ -1,0 +1,53 @@
+//! The helper of the comparison: a broker that replays a workload, or a delay before a broker, in a process of its own.
+//!
+//! `source replay WORKLOAD` (a name, or a workload as JSON) or `source delay MICROSECONDS`. It answers on stdout in
+//! JSON, takes commands on stdin, and ends when that does. To look at a workload with any client, run
+//! `source replay 100b` in a terminal.
+
+use std::error::Error;
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use lexopt::prelude::*;
+use millstream_bench::brokers::serve;
+use millstream_bench::workload::{self, Workload};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to do if stderr is closed.
+            let _ = writeln!(std::io::stderr(), "source: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut words = Vec::new();
+    let mut parser = lexopt::Parser::from_env();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Value(word) => words.push(word.string()?),
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["replay", workload] => serve::replay(&workload_of(workload)?)?,
+        ["delay", us] => serve::delay(Duration::from_micros(us.parse()?))?,
+        _ => return Err("usage: source replay WORKLOAD | source delay MICROSECONDS".into()),
+    }
+    Ok(())
+}
+
+fn workload_of(text: &str) -> Result<Workload, Box<dyn Error>> {
+    if text.starts_with('{') {
+        return Ok(serde_json::from_str(text)?);
+    }
+    let named = workload::by_name(text);
+    named.ok_or_else(|| {
+        let names: Vec<String> = workload::all().into_iter().map(|workload| workload.name).collect();
+        format!("{text} is no workload; there are {}", names.join(", ")).into()
+    })
+}
