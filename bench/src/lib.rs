@@ -9,6 +9,7 @@
 pub mod brokers;
 pub mod compare;
 pub mod contract;
+pub mod drain;
 pub mod material;
 pub mod peers;
 pub mod workload;

@@ -90,6 +90,11 @@ impl Tally {
         }
     }
 
+    /// Counts records that nobody looks at: for what is no client.
+    pub fn skip(&mut self, records: u64) {
+        self.records += records;
+    }
+
     /// How many records were counted.
     pub fn records(&self) -> u64 {
         self.records
