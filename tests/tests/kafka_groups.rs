@@ -1,6 +1,7 @@
 //! Engines as members of groups of real Kafka: what is handed over, killed, stopped or held up is neither lost nor,
 //! where that can be had, handled twice.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -16,6 +17,8 @@ const QUICK: [(&str, &str); 3] =
 /// A member that commits when it gives partitions up, and otherwise when it is told to.
 const RARE: [(&str, &str); 3] =
     [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "300"), ("auto.commit.interval.ms", "600000")];
+
+const STRATEGY: &str = "partition.assignment.strategy";
 
 #[test]
 fn members_that_join_and_stop_in_order_handle_every_record_once() {
@@ -89,8 +92,85 @@ fn java_and_engines_hand_over_both_ways_under_roundrobin() {
     mixed("roundrobin", "org.apache.kafka.clients.consumer.RoundRobinAssignor");
 }
 
+#[test]
+fn java_and_engines_hand_over_both_ways_under_sticky() {
+    mixed("sticky", "org.apache.kafka.clients.consumer.StickyAssignor");
+}
+
+#[test]
+fn java_and_engines_hand_over_both_ways_under_cooperative_sticky() {
+    mixed("cooperative-sticky", "org.apache.kafka.clients.consumer.CooperativeStickyAssignor");
+}
+
+#[test]
+fn a_group_goes_from_range_to_cooperative_sticky_member_by_member_while_java_writes() {
+    const JAVA_RANGE: &str = "org.apache.kafka.clients.consumer.RangeAssignor";
+    const JAVA_COOPERATIVE: &str = "org.apache.kafka.clients.consumer.CooperativeStickyAssignor";
+    let (kafka, java) = require!(kafka());
+    let written = Produce { rate: 2_000, ..topic(kafka, "rolling", 6, 60_000) };
+    let producer = write(kafka, &java, &written);
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "rolling", &written);
+    let (mut engine, mut guest) = (None, None);
+    // First both are offered, which is eager still, then the new one alone.
+    for (strategies, java_strategies) in [
+        ("range", JAVA_RANGE.to_owned()),
+        ("cooperative-sticky,range", format!("{JAVA_COOPERATIVE},{JAVA_RANGE}")),
+        ("cooperative-sticky", JAVA_COOPERATIVE.to_owned()),
+    ] {
+        if let Some(engine) = engine {
+            group.stop(&[engine]);
+        }
+        let new_engine = group.join(strategies, &with(&QUICK, &[(STRATEGY, strategies)]));
+        let others: Vec<usize> = guest.into_iter().chain([new_engine]).collect();
+        group.wait_until_shared_by(&others);
+        if let Some(guest) = guest {
+            group.stop(&[guest]);
+        }
+        let new_guest = group.join_java(&java, strategies, &[(STRATEGY, java_strategies.as_str())]);
+        group.wait_until_shared_by(&[new_engine, new_guest]);
+        (engine, guest) = (Some(new_engine), Some(new_guest));
+    }
+    producer.join().unwrap().unwrap();
+    group.wait_until_complete();
+    group.stop(&[engine.unwrap(), guest.unwrap()]);
+    assert_eq!(group.deliveries.repeated(), [].into());
+    assert_committed_to_the_end(kafka, &java, "rolling", &written);
+}
+
+#[test]
+fn what_a_member_keeps_in_a_cooperative_rebalance_is_neither_closed_nor_opened_again() {
+    let (kafka, java) = require!(kafka());
+    let written = topic(kafka, "kept", 6, 60_000);
+    java.produce(&kafka.bootstrap(), &written).unwrap();
+    let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "kept", &written);
+    let properties = with(&QUICK, &[(STRATEGY, "cooperative-sticky")]);
+    let first = group.join("first", &properties);
+    group.wait_until_shared_by(&[first]);
+    group.wait_until_complete();
+    let second = group.join("second", &properties);
+    group.wait_until_shared_by(&[first, second]);
+    group.stop(&[second]);
+    group.wait_until_shared_by(&[first]);
+    let events = |wanted: fn(&EngineEvent) -> Option<i32>| {
+        group.members[first].events.iter().filter_map(wanted).collect::<Vec<_>>()
+    };
+    let closed = events(|event| match event {
+        EngineEvent::Revoked { partition } | EngineEvent::Lost { partition } => Some(*partition),
+        _ => None,
+    });
+    let opened = events(|event| match event {
+        EngineEvent::Assigned { partition, .. } => Some(*partition),
+        _ => None,
+    });
+    assert_eq!(closed.len(), 3, "half of them went: {closed:?}");
+    let (first_six, again) = opened.split_at(6);
+    let sorted = |partitions: &[i32]| partitions.iter().copied().collect::<BTreeSet<i32>>();
+    assert_eq!((sorted(first_six).len(), sorted(again)), (6, sorted(&closed)));
+    group.stop(&[first]);
+    assert_eq!(group.deliveries.repeated(), [].into());
+}
+
 fn mixed(strategy: &'static str, java_strategy: &str) {
-    const STRATEGY: &str = "partition.assignment.strategy";
     let (kafka, java) = require!(kafka());
     let written = Produce { rate: 2_000, ..topic(kafka, strategy, 4, 40_000) };
     let producer = write(kafka, &java, &written);

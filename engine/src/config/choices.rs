@@ -3,7 +3,6 @@
 use super::property::Choice;
 
 const TLS_NOT_YET: Option<&str> = Some("connections are in plain text; use PLAINTEXT");
-const STICKY_NOT_YET: Option<&str> = Some("use range or roundrobin");
 
 pub(super) const SECURITY_PROTOCOLS: &[Choice] = &[
     word("PLAINTEXT"),
@@ -19,12 +18,8 @@ pub(super) const GROUP_PROTOCOLS: &[Choice] = &[word("classic"), later("consumer
 pub(super) const ASSIGNORS: &[Choice] = &[
     synonyms("range", &["org.apache.kafka.clients.consumer.RangeAssignor"]),
     synonyms("roundrobin", &["org.apache.kafka.clients.consumer.RoundRobinAssignor"]),
-    later("sticky", &["org.apache.kafka.clients.consumer.StickyAssignor"], STICKY_NOT_YET),
-    later(
-        "cooperative-sticky",
-        &["org.apache.kafka.clients.consumer.CooperativeStickyAssignor"],
-        STICKY_NOT_YET,
-    ),
+    synonyms("sticky", &["org.apache.kafka.clients.consumer.StickyAssignor"]),
+    synonyms("cooperative-sticky", &["org.apache.kafka.clients.consumer.CooperativeStickyAssignor"]),
 ];
 pub(super) const OFFSET_RESETS: &[Choice] = &[
     synonyms("earliest", &["smallest", "beginning"]),

@@ -48,13 +48,10 @@ pub static PROPERTIES: &[Property] = &[
         "partition.assignment.strategy",
         Kind::Choices(ASSIGNORS),
         "Assignors that this member offers, the most wanted first, by Kafka's short names or \
-         Java's class names.",
+         Java's class names. Where `cooperative-sticky` is the only one, partitions that a member keeps flow on during \
+         a rebalance.",
     )
-    .default("range")
-    .unlike_java(
-        "range,cooperative-sticky",
-        "Java lists the second only to allow moving to it, and it is not supported yet",
-    ),
+    .default("range,cooperative-sticky"),
     millis(
         "session.timeout.ms",
         1,

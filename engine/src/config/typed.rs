@@ -116,6 +116,10 @@ pub enum AssignmentStrategy {
     Range,
     /// All partitions of all topics in turn.
     RoundRobin,
+    /// As even as can be, with as few moves as that takes.
+    Sticky,
+    /// As `Sticky`, and what a member keeps flows on during a rebalance (KIP-429), where every assignor listed can.
+    CooperativeSticky,
 }
 
 /// Where to start without a valid committed offset.
@@ -345,6 +349,8 @@ fn assignors(values: &Values) -> Vec<AssignmentStrategy> {
     let Some(Value::Words(words)) = values.value("partition.assignment.strategy") else { return Vec::new() };
     let strategy = |word: &&str| match *word {
         "roundrobin" => AssignmentStrategy::RoundRobin,
+        "sticky" => AssignmentStrategy::Sticky,
+        "cooperative-sticky" => AssignmentStrategy::CooperativeSticky,
         _ => AssignmentStrategy::Range,
     };
     words.iter().map(strategy).collect()

@@ -4,6 +4,7 @@
 //! member says that it is done, and only then does a JoinGroup leave. Heartbeats go on meanwhile, over a connection on
 //! which no commit waits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -71,6 +72,8 @@ impl Membership {
         let assignors = config.partition_assignment_strategy.iter().map(|strategy| match strategy {
             AssignmentStrategy::Range => Assignor::Range,
             AssignmentStrategy::RoundRobin => Assignor::RoundRobin,
+            AssignmentStrategy::Sticky => Assignor::Sticky,
+            AssignmentStrategy::CooperativeSticky => Assignor::CooperativeSticky,
         });
         let mut group = ClassicGroup::new(ClassicConfig {
             group_instance_id: config.group_instance_id.clone(),
@@ -258,13 +261,17 @@ impl Control {
         now: Instant,
     ) {
         let Some(membership) = &mut self.membership else { return };
-        // LeaveGroup goes by way of the commits' connection, and any end of it is an end.
+        // Any end of LeaveGroup is an end.
         if kind != GroupRequestKind::Leave && session != membership.session {
             return;
         }
         let taken = match result {
             Ok(Answer::Group(frame)) => membership.group.on_response(kind, &frame, now),
             _ if kind == GroupRequestKind::Leave => membership.group.on_response(kind, &Bytes::new(), now),
+            _ if kind == GroupRequestKind::HeartbeatBeside => {
+                membership.group.heartbeat_beside_failed();
+                Ok(())
+            }
             _ => {
                 membership.on_disconnected(now);
                 Ok(())
@@ -297,7 +304,7 @@ impl Control {
                     membership.counting = Some((topics, until));
                 }
             }
-            GroupAction::Revoke { .. } => self.begin_revoke(now),
+            GroupAction::Revoke { partitions } => self.begin_revoke(&partitions, now),
             GroupAction::Assigned { partitions, generation, .. } => {
                 self.on_assigned(&partitions, generation, now);
                 // Metadata may have come since the leader assigned, and nobody looks at it again for a long time.
@@ -332,7 +339,7 @@ impl Control {
     fn send_group(&mut self, request: GroupRequest, now: Instant) {
         let Some(membership) = &self.membership else { return };
         let kind = request.kind();
-        let key = if kind == GroupRequestKind::Leave { ChannelKey::Offsets } else { ChannelKey::Group };
+        let key = if kind.is_beside_joins() { ChannelKey::Offsets } else { ChannelKey::Group };
         let ticket = Ticket::Group { session: membership.session, kind };
         self.brokers.ask(key, Ask::Group(request), ticket, now);
     }
@@ -364,20 +371,25 @@ impl Control {
         self.close_all(CloseReason::Lost, now + self.config.max_poll_interval);
     }
 
-    fn begin_revoke(&mut self, now: Instant) {
+    fn begin_revoke(&mut self, partitions: &[GroupPartition], now: Instant) {
         let Some(membership) = &mut self.membership else { return };
         let eighth = membership.max_poll_interval / 8;
         let (close_by, commit_by) = (now + eighth * CLOSING_EIGHTHS, now + eighth * COMMITTING_EIGHTHS);
         // Shards give up late lanes by themselves, with what is done: that word is waited for.
         let close_by_at_last = close_by + eighth / LAST_WORD_DIVISOR;
         membership.revoking = Some(Revoking { close_by: Some(close_by_at_last), commit_by });
-        self.desired.clear();
+        let given_up: BTreeSet<(&str, i32)> =
+            partitions.iter().map(|at| (at.topic.as_ref(), at.partition)).collect();
+        let is_given_up = |at: &TopicPartition| given_up.contains(&(at.topic.as_ref(), at.partition));
+        self.desired.retain(|at, _| !is_given_up(at));
         if let Some(commits) = &mut self.commits {
             commits.retry_refused();
         }
         // A stop has told the lanes to close already, and has its own deadline.
         if self.stopping.is_none() {
-            self.close_all(CloseReason::Revoked, close_by);
+            let going = self.lanes.iter().filter(|lane| is_given_up(&lane.at));
+            let going: Vec<LaneId> = going.map(|lane| lane.id).collect();
+            going.into_iter().for_each(|lane| self.close(lane, CloseReason::Revoked, close_by));
         }
     }
 

@@ -349,7 +349,14 @@ fn config(options: &Options, rng: &mut fastrand::Rng) -> Config {
     sources.set("max.poll.records", rng.u32(1..60).to_string());
     sources.set("fetch.max.wait.ms", rng.u32(20..600).to_string());
     sources.set("max.partition.fetch.bytes", rng.u32(4_000..200_000).to_string());
-    let assignors = ["range", "roundrobin", "range,roundrobin"];
+    let assignors = [
+        "range",
+        "roundrobin",
+        "range,roundrobin",
+        "sticky",
+        "cooperative-sticky",
+        "cooperative-sticky,range",
+    ];
     sources.set("partition.assignment.strategy", assignors[rng.usize(..assignors.len())]);
     // The least that shards can work with.
     let decompressed = 1 << 18;

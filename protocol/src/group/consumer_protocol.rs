@@ -98,7 +98,7 @@ impl Subscription {
     /// # Errors
     /// [`ConsumerProtocolError`] says what is wrong and where.
     pub fn decode(bytes: &[u8]) -> Result<Subscription, ConsumerProtocolError> {
-        let mut reader = Reader { bytes, at: 0 };
+        let mut reader = Reader::new(bytes);
         let version = reader.version()?;
         let mut topics = Vec::new();
         for _ in 0..reader.count("the number of topics")? {
@@ -138,7 +138,7 @@ impl Assignment {
         if bytes.is_empty() {
             return Ok(Assignment::default());
         }
-        let mut reader = Reader { bytes, at: 0 };
+        let mut reader = Reader::new(bytes);
         reader.version()?;
         let partitions = reader.partitions()?;
         let user_data = reader.nullable_bytes("the user data")?;
@@ -146,7 +146,7 @@ impl Assignment {
     }
 }
 
-fn put_partitions(out: &mut Vec<u8>, partitions: &[TopicPartition]) {
+pub(super) fn put_partitions(out: &mut Vec<u8>, partitions: &[TopicPartition]) {
     let runs = || partitions.chunk_by(|a, b| a.topic == b.topic);
     put_i32(out, runs().count() as i32);
     for run in runs() {
@@ -167,7 +167,7 @@ fn put_string(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
-fn put_i32(out: &mut Vec<u8>, value: i32) {
+pub(super) fn put_i32(out: &mut Vec<u8>, value: i32) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
@@ -175,12 +175,17 @@ fn put_i16(out: &mut Vec<u8>, value: i16) {
     out.extend_from_slice(&value.to_be_bytes());
 }
 
-struct Reader<'a> {
+/// Reads what a member wrote.
+pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
+    pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
+        Reader { bytes, at: 0 }
+    }
+
     fn version(&mut self) -> Result<i16, ConsumerProtocolError> {
         match i16::from_be_bytes(self.array("the version")?) {
             version if version < 0 => Err(self.illegal("the version", version.into())),
@@ -188,7 +193,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn partitions(&mut self) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
+    pub(super) fn partitions(&mut self) -> Result<Vec<TopicPartition>, ConsumerProtocolError> {
         let mut partitions = Vec::new();
         for _ in 0..self.count("the number of topics")? {
             let topic = self.string("a topic")?.ok_or_else(|| self.illegal("a topic's length", -1))?;
@@ -233,7 +238,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn i32(&mut self, what: &'static str) -> Result<i32, ConsumerProtocolError> {
+    pub(super) fn i32(&mut self, what: &'static str) -> Result<i32, ConsumerProtocolError> {
         self.array(what).map(i32::from_be_bytes)
     }
 

@@ -74,6 +74,16 @@ fn members_share_partitions_by_roundrobin_and_hand_them_over_exactly_once() {
 }
 
 #[test]
+fn members_share_partitions_by_sticky_and_hand_them_over_exactly_once() {
+    share_and_hand_over("sticky");
+}
+
+#[test]
+fn members_share_partitions_by_cooperative_sticky_and_hand_them_over_exactly_once() {
+    share_and_hand_over("cooperative-sticky");
+}
+
+#[test]
 fn each_member_gets_its_share() {
     let broker = broker_with(Config::default(), PARTITIONS, 10);
     let journals = [Journal::default(), Journal::default(), Journal::default()];

@@ -112,7 +112,7 @@ fn go_code_for_sarama_and_franz_go_is_read() {
     }
     for (text, group) in [
         ("config.Net.SASL.Password = \"secret\"", Group::NotYet),
-        ("config.Consumer.Group.Rebalance.Strategy = sarama.NewBalanceStrategySticky()", Group::NotYet),
+        ("config.Consumer.Group.Rebalance.Strategy = sarama.NewBalanceStrategySticky()", Group::Used),
         ("config.Producer.Return.Successes = true", Group::NoEffect),
         ("config.Consumer.Fetch.Mim = 1", Group::Unknown),
         ("kgo.ConsumeRegex(),", Group::NotYet),

@@ -123,8 +123,6 @@ fn what_is_known_and_not_supported_yet_says_so_without_its_secrets() {
         "ssl.truststore.location=/x",
         "group.protocol=consumer",
         "group.remote.assignor=uniform",
-        "partition.assignment.strategy=range,cooperative-sticky",
-        "partition.assignment.strategy=org.apache.kafka.clients.consumer.StickyAssignor",
         "auto.offset.reset=by_duration:PT1H",
         "socket.keepalive.enable=true",
     ] {

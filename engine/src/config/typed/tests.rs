@@ -29,7 +29,10 @@ fn the_defaults_are_those_of_javas_consumer_and_ours() {
     assert_eq!(config.auto_commit_interval, Duration::from_secs(5));
     assert_eq!(config.auto_offset_reset, OffsetReset::Latest);
     assert_eq!(config.isolation_level, IsolationLevel::ReadUncommitted);
-    assert_eq!(config.partition_assignment_strategy, [AssignmentStrategy::Range]);
+    assert_eq!(
+        config.partition_assignment_strategy,
+        [AssignmentStrategy::Range, AssignmentStrategy::CooperativeSticky]
+    );
     assert_eq!((config.fetch_min_bytes, config.fetch_max_bytes), (1, 50 << 20));
     assert_eq!(config.max_partition_fetch_bytes, 1 << 20);
     assert_eq!(config.fetch_max_wait, Duration::from_millis(500));

@@ -2,6 +2,7 @@
 
 mod assign;
 mod chaos;
+mod cooperative;
 mod group;
 mod health;
 mod steering;

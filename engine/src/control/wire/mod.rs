@@ -104,7 +104,7 @@ impl Ask {
             Self::Group(request) => match request.kind() {
                 GroupRequestKind::Join => ApiKey::JoinGroup,
                 GroupRequestKind::Sync => ApiKey::SyncGroup,
-                GroupRequestKind::Heartbeat => ApiKey::Heartbeat,
+                GroupRequestKind::Heartbeat | GroupRequestKind::HeartbeatBeside => ApiKey::Heartbeat,
                 GroupRequestKind::Leave => ApiKey::LeaveGroup,
             },
         }

@@ -1,15 +1,23 @@
 //! How the leader of a classic group shares out partitions.
 //!
-//! Both assignors give what the Java client's give for the same members, so that any member may lead a mixed
-//! group. Rack-aware assignment is not done.
+//! `range` and `roundrobin` give what the Java client's give for the same members. The sticky ones read and write the
+//! same bytes as Java's and keep the same promises (balance, then as few moves as that takes), so that any member may
+//! lead a mixed group; which of several equally good assignments comes out is their own. Rack-aware assignment is not
+//! done.
 
+mod claim;
+mod cooperative;
 mod range;
 mod round_robin;
+mod sticky;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub use claim::Claim;
+
 use super::TopicPartition;
+use super::consumer_protocol::Subscription;
 
 /// An assignor by its name in `partition.assignment.strategy`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -18,6 +26,12 @@ pub enum Assignor {
     Range,
     /// All partitions of all topics are dealt out in turn.
     RoundRobin,
+    /// As even as can be, and members keep what they had as far as that allows. Eager: everybody lets go of everything
+    /// before joining.
+    Sticky,
+    /// As [`Assignor::Sticky`], but members go on with what they keep (KIP-429): a partition that changes hands is given
+    /// to nobody until its former owner has let go of it and joined again.
+    CooperativeSticky,
 }
 
 /// A member of the group, as its leader sees it.
@@ -29,6 +43,8 @@ pub struct Member {
     pub instance_id: Option<String>,
     /// The topics that it wants.
     pub topics: Vec<Arc<str>>,
+    /// What it says that it owns, or had last.
+    pub claim: Claim,
 }
 
 /// How many partitions each topic has; a topic that does not exist is left out.
@@ -40,16 +56,49 @@ impl Assignor {
         match self {
             Assignor::Range => "range",
             Assignor::RoundRobin => "roundrobin",
+            Assignor::Sticky => "sticky",
+            Assignor::CooperativeSticky => "cooperative-sticky",
         }
     }
 
-    /// Shares out every partition of every topic that a member wants and that exists, each to one member.
-    /// The result has one entry per member, in the order given.
+    /// Whether members may keep their partitions while they join.
+    pub fn is_cooperative(self) -> bool {
+        self == Assignor::CooperativeSticky
+    }
+
+    /// The bytes of the assignor's own in a member's subscription, from what it was assigned last.
+    pub fn user_data(self, last: &Claim) -> Option<Vec<u8>> {
+        match self {
+            Assignor::Range | Assignor::RoundRobin => None,
+            Assignor::Sticky => claim::sticky_user_data(last),
+            Assignor::CooperativeSticky => Some(claim::cooperative_user_data(last)),
+        }
+    }
+
+    /// What a member's subscription says that it owns, or had last. Bytes of the assignor's own that cannot be read
+    /// claim nothing.
+    pub fn claim(self, subscription: &Subscription) -> Claim {
+        match self {
+            Assignor::Range | Assignor::RoundRobin => Claim::default(),
+            Assignor::Sticky => claim::of_sticky(subscription),
+            Assignor::CooperativeSticky => claim::of_cooperative(subscription),
+        }
+    }
+
+    /// Shares out every partition of every topic that a member wants and that exists, each to one member; but under
+    /// [`Assignor::CooperativeSticky`] those that change hands to nobody yet. The result has one entry per member, in
+    /// the order given.
     pub fn assign(self, members: &[Member], counts: &PartitionCounts) -> Vec<Vec<TopicPartition>> {
         let order = ranked(members);
         match self {
             Assignor::Range => range::assign(members, &order, counts),
             Assignor::RoundRobin => round_robin::assign(members, &order, counts),
+            Assignor::Sticky => sticky::assign(members, &order, counts),
+            Assignor::CooperativeSticky => {
+                let mut assigned = sticky::assign(members, &order, counts);
+                cooperative::withhold(members, &mut assigned);
+                assigned
+            }
         }
     }
 }
@@ -89,9 +138,12 @@ fn wanted<'a>(
 mod tests {
     use super::*;
 
+    const ALL: [Assignor; 4] =
+        [Assignor::Range, Assignor::RoundRobin, Assignor::Sticky, Assignor::CooperativeSticky];
+
     fn member(id: &str, topics: &[&str]) -> Member {
         let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
-        Member { member_id: id.to_owned(), instance_id: None, topics }
+        Member { member_id: id.to_owned(), instance_id: None, topics, claim: Claim::default() }
     }
 
     fn counts(counts: &[(&str, i32)]) -> PartitionCounts {
@@ -174,7 +226,7 @@ mod tests {
                     member(&format!("m{at}"), &wanted)
                 })
                 .collect();
-            for assignor in [Assignor::Range, Assignor::RoundRobin] {
+            for assignor in ALL {
                 let mut all: Vec<TopicPartition> = Vec::new();
                 for (member, list) in members.iter().zip(assignor.assign(&members, &counts)) {
                     assert!(list.iter().all(|partition| member.topics.contains(&partition.topic)));

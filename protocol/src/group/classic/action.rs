@@ -18,8 +18,9 @@ pub enum GroupAction {
     /// Find the group's coordinator and connect to it, then call
     /// [`coordinator_known`](super::ClassicGroup::coordinator_known). Asked once; retries are the caller's.
     NeedCoordinator,
-    /// Send this to the coordinator. All but LeaveGroup go on one connection, which a JoinGroup can block for
-    /// as long as a rebalance takes; LeaveGroup goes on the one that commits use, so that it is never behind a join.
+    /// Send this to the coordinator. Most go on one connection, which a JoinGroup can block for as long as a rebalance
+    /// takes; those that must never be behind a join go on the one that commits use
+    /// ([`GroupRequestKind::is_beside_joins`]).
     Send(GroupRequest),
     /// This member leads: say how many partitions these topics have, with
     /// [`set_partition_counts`](super::ClassicGroup::set_partition_counts). Heartbeats go on meanwhile.
@@ -28,12 +29,14 @@ pub enum GroupAction {
         topics: Vec<Arc<str>>,
     },
     /// Stop consuming these, commit, then call [`revoked`](super::ClassicGroup::revoked). Heartbeats go on and
-    /// commits are accepted until then.
+    /// commits are accepted until then. One that comes before the former is carried out names what is still to be given
+    /// up of that, too.
     Revoke {
-        /// All partitions owned.
+        /// All partitions owned, or, in a cooperative group, those of them that go.
         partitions: Vec<TopicPartition>,
     },
-    /// The member owns these from now on (none, if there are more members than partitions).
+    /// The member owns these from now on (none, if there are more members than partitions), some of them perhaps as
+    /// before. What it owned besides is named by the `Revoke` that follows.
     Assigned {
         /// The partitions.
         partitions: Vec<TopicPartition>,
@@ -143,8 +146,17 @@ pub enum GroupRequestKind {
     Sync,
     /// Heartbeat.
     Heartbeat,
+    /// A Heartbeat while the answer to JoinGroup or SyncGroup is waited for.
+    HeartbeatBeside,
     /// LeaveGroup.
     Leave,
+}
+
+impl GroupRequestKind {
+    /// Whether it goes over the connection that commits use, so that no join can hold it up.
+    pub fn is_beside_joins(self) -> bool {
+        matches!(self, GroupRequestKind::HeartbeatBeside | GroupRequestKind::Leave)
+    }
 }
 
 /// A request to the coordinator.
@@ -153,6 +165,8 @@ pub struct GroupRequest {
     pub(super) body: Body,
     pub(super) version: i16,
     pub(super) timeout: Duration,
+    /// A Heartbeat while a join is waited for.
+    pub(super) is_beside: bool,
 }
 
 #[derive(Clone, PartialEq)]
@@ -169,9 +183,15 @@ impl GroupRequest {
         match &self.body {
             Body::Join(_) => GroupRequestKind::Join,
             Body::Sync(_) => GroupRequestKind::Sync,
+            Body::Heartbeat(_) if self.is_beside => GroupRequestKind::HeartbeatBeside,
             Body::Heartbeat(_) => GroupRequestKind::Heartbeat,
             Body::Leave(_) => GroupRequestKind::Leave,
         }
+    }
+
+    /// The same, to be sent while a join is waited for.
+    pub(super) fn beside(self) -> GroupRequest {
+        GroupRequest { is_beside: true, ..self }
     }
 
     /// The version that it is made for.

@@ -1,4 +1,4 @@
-//! Membership in a classic consumer group: JoinGroup, SyncGroup, Heartbeat, LeaveGroup, eager rebalancing.
+//! Membership in a classic consumer group: JoinGroup, SyncGroup, Heartbeat, LeaveGroup; eager and cooperative rebalancing.
 //!
 //! ```text
 //!          start                JoinGroup           leader: partition counts
@@ -13,9 +13,14 @@
 //! and reports what happened. A partition is consumed from `Assigned` until `Revoke` or `Lost`.
 //!
 //! Non-obvious:
-//! - Partitions are given up before JoinGroup is sent, and only when the caller says so with
+//! - Under an eager assignor all partitions are given up before JoinGroup is sent, and only when the caller says so with
 //!   [`revoked`](ClassicGroup::revoked): the final commit must be answered under the old generation. Heartbeats
 //!   go on meanwhile. The coordinator's patience is `max.poll.interval.ms`.
+//! - Cooperatively (KIP-429; where every configured assignor can) a member keeps its partitions while it joins. After
+//!   SyncGroup it gives up those that were not assigned again, and joins once more: only then does the leader give
+//!   them to others. So between Stable and Stable a member may go through Revoking and a second join.
+//! - A member that owns partitions while it joins must still prove that it is there: its heartbeats go beside the join,
+//!   over the connection that commits use.
 //! - The session is counted from the *sending* of the last good heartbeat: the coordinator's own count
 //!   started later, so it cannot have given the partitions away before this member lets go.
 //! - One request is in flight at a time (LeaveGroup aside): a coordinator answers a connection in order.
@@ -36,7 +41,7 @@ pub use config::ClassicConfig;
 use requests::{Identity, Versions};
 
 use super::TopicPartition;
-use super::assignor::{Assignor, Member, PartitionCounts};
+use super::assignor::{Assignor, Claim, Member, PartitionCounts};
 use super::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
 use crate::backoff::Backoff;
 use crate::request::{ErrorCode, Unsupported, VersionTable};
@@ -49,9 +54,15 @@ pub struct ClassicGroup {
     state: State,
     coordinator: Coordinator,
     in_flight: Option<InFlight>,
+    /// When the heartbeat beside a join was sent that is not answered yet.
+    heartbeat_beside: Option<(i16, Instant)>,
     /// The subscription, sorted, without repetitions.
     topics: Vec<Arc<str>>,
     owned: Vec<TopicPartition>,
+    /// Those of the owned ones that the caller is giving up.
+    giving_up: Vec<TopicPartition>,
+    /// What was assigned last, for assignors that care.
+    last: Claim,
     /// What the leader knows of the group; `None` on a follower.
     leading: Option<Leading>,
     /// What the coordinator picked for this generation.
@@ -132,8 +143,11 @@ impl ClassicGroup {
             state: State::Idle,
             coordinator: Coordinator::Unknown { asked: false },
             in_flight: None,
+            heartbeat_beside: None,
             topics: Vec::new(),
             owned: Vec::new(),
+            giving_up: Vec::new(),
+            last: Claim::default(),
             leading: None,
             assignor: config.assignors[0],
             events: VecDeque::new(),
@@ -222,7 +236,8 @@ impl ClassicGroup {
     /// unless a revocation is pending; `Lost` and `Fatal` end one.
     pub fn revoked(&mut self, now: Instant) {
         let State::Revoking(then) = self.state else { return };
-        self.owned.clear();
+        let given_up = std::mem::take(&mut self.giving_up);
+        self.owned.retain(|partition| !given_up.contains(partition));
         match then {
             Then::Rejoin => self.state = State::Unjoined,
             Then::Leave => self.begin_leaving(now),
@@ -235,9 +250,9 @@ impl ClassicGroup {
         match self.state {
             State::Idle if self.events.is_empty() => self.events.push_back(GroupAction::Left),
             State::Idle | State::Failed | State::Leaving { .. } | State::Revoking(Then::Leave) => {}
-            State::Revoking(Then::Rejoin) => self.state = State::Revoking(Then::Leave),
-            State::Stable if !self.owned.is_empty() => self.revoke(Then::Leave),
-            _ => self.begin_leaving(now),
+            _ if self.owned.is_empty() => self.begin_leaving(now),
+            // What is being given up already, and the rest.
+            _ => self.revoke(self.owned.clone(), Then::Leave),
         }
     }
 
@@ -254,6 +269,7 @@ impl ClassicGroup {
     /// looked for anew; owned partitions are kept as long as the session lasts.
     pub fn on_disconnected(&mut self, now: Instant) {
         self.in_flight = None;
+        self.heartbeat_beside = None;
         self.coordinator = Coordinator::Unknown { asked: false };
         self.delay(now);
         match self.state {
@@ -290,8 +306,12 @@ impl ClassicGroup {
     /// nothing.
     pub fn deadline(&self) -> Option<Instant> {
         let session = self.session_end();
-        let can_send = self.in_flight.is_none() && matches!(self.coordinator, Coordinator::Known(_));
-        let heartbeat = self.next_heartbeat.filter(|_| self.heartbeats() && can_send);
+        let is_connected = matches!(self.coordinator, Coordinator::Known(_));
+        let heartbeats = match self.in_flight {
+            None => self.heartbeats(),
+            Some(_) => self.heartbeats_beside() && self.heartbeat_beside.is_none(),
+        };
+        let heartbeat = self.next_heartbeat.filter(|_| heartbeats && is_connected);
         let heartbeat = heartbeat.max(self.not_before.filter(|_| heartbeat.is_some()));
         let leaving = match self.state {
             State::Leaving { until, .. } => Some(until),
@@ -342,12 +362,12 @@ impl ClassicGroup {
             return Some(self.identity.leave(versions.leave, &self.config, "the consumer is closing"));
         }
         if self.in_flight.is_some() {
-            return None;
+            return self.heartbeat_beside(versions, now);
         }
         let request = match &self.state {
             State::Unjoined => {
-                let request =
-                    self.identity.join(versions.join, &self.config, self.subscription(), self.join_reason);
+                let subscription = |assignor| self.subscription(assignor);
+                let request = self.identity.join(versions.join, &self.config, subscription, self.join_reason);
                 self.state = State::Joining;
                 request
             }
@@ -364,25 +384,56 @@ impl ClassicGroup {
         Some(request)
     }
 
-    fn subscription(&self) -> Vec<u8> {
-        let subscription =
-            Subscription { topics: self.topics.clone(), generation: -1, ..Subscription::default() };
+    /// A heartbeat that does not wait for the answer to JoinGroup or SyncGroup.
+    fn heartbeat_beside(&mut self, versions: Versions, now: Instant) -> Option<GroupRequest> {
+        let is_due = self.next_heartbeat.is_none_or(|at| now >= at) && self.heartbeat_beside.is_none();
+        if !self.heartbeats_beside() || !is_due {
+            return None;
+        }
+        self.next_heartbeat = Some(now + self.config.heartbeat_interval);
+        self.heartbeat_beside = Some((versions.heartbeat, now));
+        Some(self.identity.heartbeat(versions.heartbeat, &self.config).beside())
+    }
+
+    /// The bytes of a subscription for one of the assignors on offer.
+    fn subscription(&self, assignor: Assignor) -> Vec<u8> {
+        let subscription = Subscription {
+            topics: self.topics.clone(),
+            user_data: assignor.user_data(&self.last),
+            owned: self.owned.clone(),
+            // Owned partitions are owned since the last assignment, whatever generation is under way.
+            generation: if self.owned.is_empty() { -1 } else { self.last.generation },
+            rack: None,
+        };
         subscription.encode(CONSUMER_PROTOCOL_VERSION)
     }
 
-    /// Joins again, after the partitions are given up.
+    /// Whether partitions are kept while joining: all assignors on offer must be able to, because which one the
+    /// coordinator picks is known only afterwards.
+    fn is_cooperative(&self) -> bool {
+        self.config.assignors.iter().all(|assignor| assignor.is_cooperative())
+    }
+
+    /// Joins again, once what must be given up before is.
     fn rebalance(&mut self, reason: &'static str) {
         self.join_reason = reason;
-        if self.owned.is_empty() {
+        let is_unwanted = |at: &&TopicPartition| self.topics.binary_search(&at.topic).is_err();
+        let cooperative = self.is_cooperative();
+        let given_up: Vec<_> =
+            self.owned.iter().filter(|at| !cooperative || is_unwanted(at)).cloned().collect();
+        if given_up.is_empty() {
             self.state = State::Unjoined;
         } else {
-            self.revoke(Then::Rejoin);
+            self.revoke(given_up, Then::Rejoin);
         }
     }
 
-    fn revoke(&mut self, then: Then) {
+    fn revoke(&mut self, partitions: Vec<TopicPartition>, then: Then) {
         self.state = State::Revoking(then);
-        self.events.push_back(GroupAction::Revoke { partitions: self.owned.clone() });
+        self.giving_up.clone_from(&partitions);
+        // A caller that has not seen the former word yet need not.
+        self.events.retain(|event| !matches!(event, GroupAction::Revoke { .. }));
+        self.events.push_back(GroupAction::Revoke { partitions });
     }
 
     /// Drops a join that is under way; its answer, when it comes, is not waited for in any state.
@@ -393,6 +444,7 @@ impl ClassicGroup {
 
     fn begin_leaving(&mut self, now: Instant) {
         self.owned.clear();
+        self.giving_up.clear();
         if self.identity.is_static() || self.identity.member_id.is_empty() {
             self.finish_leaving();
         } else {
@@ -411,7 +463,8 @@ impl ClassicGroup {
 
     /// The session's end by this member's count, while it has a session to lose.
     fn session_end(&self) -> Option<Instant> {
-        self.proven_at.filter(|_| self.heartbeats()).map(|at| at + self.config.session_timeout)
+        let counts = self.heartbeats() || self.heartbeats_beside();
+        self.proven_at.filter(|_| counts).map(|at| at + self.config.session_timeout)
     }
 
     /// Gives up what has taken too long: the session, or the way out of the group.
@@ -427,6 +480,7 @@ impl ClassicGroup {
         // The coordinator may be there and silent: it is looked for anew, over a new connection.
         let session_timeout_ms = self.config.session_timeout.as_millis();
         self.in_flight = None;
+        self.heartbeat_beside = None;
         self.coordinator = Coordinator::Unknown { asked: false };
         self.expelled(LostReason::SessionTimeout { session_timeout_ms }, false, now);
     }
@@ -446,6 +500,7 @@ impl ClassicGroup {
     }
 
     fn lose(&mut self, reason: LostReason) {
+        self.giving_up.clear();
         let partitions = std::mem::take(&mut self.owned);
         if !partitions.is_empty() {
             // A revocation that the caller has not seen yet is pointless now.
@@ -467,6 +522,7 @@ impl ClassicGroup {
         self.identity.generation = -1;
         self.proven_at = None;
         self.next_heartbeat = None;
+        self.heartbeat_beside = None;
         if forget_member {
             self.identity.member_id = Default::default();
         }
@@ -479,6 +535,11 @@ impl ClassicGroup {
     /// Whether the coordinator expects heartbeats, and nothing that waits at the coordinator stands in for them.
     fn heartbeats(&self) -> bool {
         matches!(self.state, State::Stable | State::Revoking(_) | State::Assigning)
+    }
+
+    /// Whether partitions are owned while a join is on its way, which may take as long as the slowest member.
+    fn heartbeats_beside(&self) -> bool {
+        !self.owned.is_empty() && self.is_joining() && self.state != State::Assigning
     }
 
     /// Whether the member is in the group or on its way in.

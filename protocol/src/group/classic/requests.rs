@@ -13,6 +13,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::action::{Body, GroupRequest};
 use super::config::ClassicConfig;
+use crate::group::assignor::Assignor;
 use crate::request::{Unsupported, VersionTable};
 
 /// The protocol type of consumer groups.
@@ -70,14 +71,13 @@ impl Identity {
         &self,
         version: i16,
         config: &ClassicConfig,
-        subscription: Vec<u8>,
+        subscription: impl Fn(Assignor) -> Vec<u8>,
         reason: &'static str,
     ) -> GroupRequest {
-        let subscription = Bytes::from(subscription);
-        let protocols = config.assignors.iter().map(|assignor| {
+        let protocols = config.assignors.iter().map(|&assignor| {
             JoinGroupRequestProtocol::default()
                 .with_name(StrBytes::from_static_str(assignor.name()))
-                .with_metadata(subscription.clone())
+                .with_metadata(Bytes::from(subscription(assignor)))
         });
         let mut body = JoinGroupRequest::default()
             .with_group_id(self.group())
@@ -93,7 +93,7 @@ impl Identity {
             body = body.with_reason(Some(StrBytes::from_static_str(reason)));
         }
         let timeout = config.request_timeout.max(config.rebalance_timeout.saturating_add(JOIN_GRACE));
-        GroupRequest { body: Body::Join(body), version, timeout }
+        GroupRequest { body: Body::Join(body), version, timeout, is_beside: false }
     }
 
     /// `assignments` (member id, bytes) is empty for all but the leader.
@@ -124,7 +124,7 @@ impl Identity {
         }
         // Followers wait for the leader's assignment, as long as a join.
         let timeout = config.request_timeout.max(config.rebalance_timeout.saturating_add(JOIN_GRACE));
-        GroupRequest { body: Body::Sync(body), version, timeout }
+        GroupRequest { body: Body::Sync(body), version, timeout, is_beside: false }
     }
 
     pub(super) fn heartbeat(&self, version: i16, config: &ClassicConfig) -> GroupRequest {
@@ -135,7 +135,12 @@ impl Identity {
         if version >= 3 {
             body = body.with_group_instance_id(self.instance_id.clone());
         }
-        GroupRequest { body: Body::Heartbeat(body), version, timeout: config.request_timeout }
+        GroupRequest {
+            body: Body::Heartbeat(body),
+            version,
+            timeout: config.request_timeout,
+            is_beside: false,
+        }
     }
 
     pub(super) fn leave(&self, version: i16, config: &ClassicConfig, reason: &'static str) -> GroupRequest {
@@ -149,7 +154,7 @@ impl Identity {
         } else {
             body.with_member_id(self.member_id.clone())
         };
-        GroupRequest { body: Body::Leave(body), version, timeout: config.request_timeout }
+        GroupRequest { body: Body::Leave(body), version, timeout: config.request_timeout, is_beside: false }
     }
 
     fn group(&self) -> GroupId {
@@ -179,7 +184,7 @@ mod tests {
                     request.encode(1, "c", &mut Vec::new()).unwrap_or_else(|e| panic!("{request:?}: {e}"));
                 }
             };
-            encodes(ApiKey::JoinGroup, &|version| identity.join(version, &config, vec![0, 0], "why"));
+            encodes(ApiKey::JoinGroup, &|version| identity.join(version, &config, |_| vec![0, 0], "why"));
             encodes(ApiKey::SyncGroup, &|version| {
                 identity.sync(version, &config, "range", &[("m".to_owned(), Bytes::new())])
             });

@@ -11,8 +11,8 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::action::{GroupAction, GroupError, GroupRequestKind, LostReason};
 use super::requests::PROTOCOL_TYPE;
-use super::{ClassicGroup, Coordinator, Leading, State};
-use crate::group::assignor::{Assignor, Member};
+use super::{ClassicGroup, Coordinator, Leading, State, Then};
+use crate::group::assignor::{Assignor, Claim, Member};
 use crate::group::consumer_protocol::{Assignment, ConsumerProtocolError, Subscription};
 use crate::request::{ErrorCode, RequestError, decode_response};
 
@@ -29,13 +29,16 @@ impl ClassicGroup {
         frame: &Bytes,
         now: Instant,
     ) -> Result<(), RequestError> {
+        if kind == GroupRequestKind::HeartbeatBeside {
+            return self.on_heartbeat_beside(frame);
+        }
         let sent = self.in_flight.take_if(|sent| sent.kind == kind);
         let taken = match (kind, sent) {
             (GroupRequestKind::Leave, _) => {
                 self.on_leave();
                 return Ok(());
             }
-            (_, None) => return Ok(()),
+            (_, None) | (GroupRequestKind::HeartbeatBeside, _) => return Ok(()),
             (GroupRequestKind::Join, Some(sent)) => {
                 decode_response::<JoinGroupRequest>(sent.version, frame).map(|body| self.on_join(body, now))
             }
@@ -48,6 +51,28 @@ impl ClassicGroup {
             }
         };
         taken.inspect_err(|_| self.on_disconnected(now))
+    }
+
+    /// A heartbeat beside a join has not been answered: the connection for commits broke, or it took too long. The next
+    /// one is sent in its time.
+    pub fn heartbeat_beside_failed(&mut self) {
+        self.heartbeat_beside = None;
+    }
+
+    /// Proves the membership while a join is waited for. Which generation the group is in is the join's to say.
+    fn on_heartbeat_beside(&mut self, frame: &Bytes) -> Result<(), RequestError> {
+        let Some((version, sent_at)) = self.heartbeat_beside.take() else { return Ok(()) };
+        let response = decode_response::<HeartbeatRequest>(version, frame)?;
+        match ErrorCode(response.error_code) {
+            ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS => {
+                self.proven_at = self.proven_at.max(Some(sent_at));
+            }
+            code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID) => {
+                self.lose(LostReason::Expelled(code));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Whatever the answer is, the member is out or will be when its session ends.
@@ -73,8 +98,7 @@ impl ClassicGroup {
                     self.delay(now);
                 }
             }
-            ErrorCode::UNKNOWN_MEMBER_ID => self.rejoin(true, now),
-            ErrorCode::ILLEGAL_GENERATION => self.rejoin(false, now),
+            code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) => self.rejoin(code, now),
             code => self.on_error(ApiKey::JoinGroup, code, now),
         }
     }
@@ -94,7 +118,7 @@ impl ClassicGroup {
         if response.leader != self.identity.member_id {
             return;
         }
-        let leading = match lead(&response.members) {
+        let leading = match lead(&response.members, assignor) {
             Ok(leading) => leading,
             Err((member, source)) => {
                 let group = self.config.group_id.clone();
@@ -116,8 +140,7 @@ impl ClassicGroup {
         }
         match ErrorCode(response.error_code) {
             ErrorCode::NONE => self.synced(&response.assignment, now),
-            ErrorCode::UNKNOWN_MEMBER_ID => self.rejoin(true, now),
-            ErrorCode::ILLEGAL_GENERATION => self.rejoin(false, now),
+            code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) => self.rejoin(code, now),
             code => self.on_error(ApiKey::SyncGroup, code, now),
         }
     }
@@ -133,12 +156,15 @@ impl ClassicGroup {
         };
         // The leader may have worked with a subscription that has changed since.
         if partitions.iter().any(|partition| self.topics.binary_search(&partition.topic).is_err()) {
-            self.join_reason = "the assignment does not match the subscription";
-            return self.rejoin(false, now);
+            self.abandon_join("the assignment does not match the subscription");
+            return self.delay(now);
         }
         partitions.sort();
         partitions.dedup();
-        self.owned = partitions.clone();
+        let given_up: Vec<_> =
+            self.owned.iter().filter(|at| partitions.binary_search(at).is_err()).cloned().collect();
+        self.last = Claim { partitions: partitions.clone(), generation: self.identity.generation };
+        self.owned = partitions.iter().chain(&given_up).cloned().collect();
         self.state = State::Stable;
         // The answer may have waited for the leader, so it proves the membership now; the heartbeat that
         // follows at once moves the count to a sending.
@@ -148,6 +174,10 @@ impl ClassicGroup {
         let member_id = self.identity.member_id.to_string();
         let generation = self.identity.generation;
         self.events.push_back(GroupAction::Assigned { partitions, generation, member_id });
+        if !given_up.is_empty() {
+            self.join_reason = "partitions that go to others are given up";
+            self.revoke(given_up, Then::Rejoin);
+        }
     }
 
     fn on_heartbeat(&mut self, code: ErrorCode, sent_at: Instant, now: Instant) {
@@ -191,8 +221,10 @@ impl ClassicGroup {
         self.delay(now);
     }
 
-    fn rejoin(&mut self, forget_member: bool, now: Instant) {
-        self.forget_generation(forget_member);
+    /// The member is not in the generation that it thought it was in.
+    fn rejoin(&mut self, code: ErrorCode, now: Instant) {
+        self.lose(LostReason::Expelled(code));
+        self.forget_generation(code == ErrorCode::UNKNOWN_MEMBER_ID);
         self.state = State::Unjoined;
         self.delay(now);
     }
@@ -224,17 +256,20 @@ impl ClassicGroup {
 /// What the leader learns from the members' subscriptions.
 fn lead(
     members: &[kafka_protocol::messages::join_group_response::JoinGroupResponseMember],
+    assignor: Assignor,
 ) -> Result<Leading, (String, ConsumerProtocolError)> {
     let mut leading = Leading { members: Vec::new(), topics: BTreeSet::new(), counts: None };
     for member in members {
         let member_id = member.member_id.to_string();
-        let topics = match Subscription::decode(&member.metadata) {
-            Ok(subscription) => subscription.topics,
+        let subscription = match Subscription::decode(&member.metadata) {
+            Ok(subscription) => subscription,
             Err(error) => return Err((member_id, error)),
         };
+        let claim = assignor.claim(&subscription);
+        let topics = subscription.topics;
         leading.topics.extend(topics.iter().cloned());
         let instance_id = member.group_instance_id.as_ref().map(StrBytes::to_string);
-        leading.members.push(Member { member_id, instance_id, topics });
+        leading.members.push(Member { member_id, instance_id, topics, claim });
     }
     Ok(leading)
 }

@@ -1,5 +1,6 @@
 //! Members driven by hand against a small coordinator, in virtual time.
 
+mod cooperative;
 mod coordinator;
 mod errors;
 mod membership;
@@ -105,7 +106,11 @@ impl World {
                 let mut frame = Vec::new();
                 request.encode(1, "client", &mut frame).unwrap();
                 if !self.deaf.contains(&at) {
-                    return self.coordinator.handle(at, &frame);
+                    let mut answers = self.coordinator.handle(at, &frame);
+                    if request.kind() == GroupRequestKind::HeartbeatBeside {
+                        answers.iter_mut().for_each(|(_, kind, _)| *kind = GroupRequestKind::HeartbeatBeside);
+                    }
+                    return answers;
                 }
             }
             GroupAction::Revoke { partitions } => {

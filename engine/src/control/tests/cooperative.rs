@@ -1,0 +1,137 @@
+//! Cooperative rebalances: lanes that stay flow on, lanes that go are committed first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use millstream_testbroker::{ApiKey, Effect, Fault};
+
+use super::world::World;
+use crate::control::{Request, Subscription};
+use crate::link::{CloseReason, Command, LaneId};
+use crate::position::StartPosition;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MEMBER: [(&str, &str); 4] = [
+    ("group.id", "g"),
+    ("auto.offset.reset", "earliest"),
+    ("auto.commit.interval.ms", "1000"),
+    ("partition.assignment.strategy", "cooperative-sticky"),
+];
+
+fn join(world: &mut World) -> usize {
+    let subscription = Subscription::Group { topics: vec![Arc::from("t")], start: StartPosition::Committed };
+    world.start(&MEMBER, subscription, 2)
+}
+
+/// One member that owns topic `t` of four partitions with 20 records each.
+fn started() -> World {
+    let mut world = World::new(3, &[("t", 4)]);
+    (0..4).for_each(|partition| (0..20).for_each(|_| world.produce("t", partition)));
+    join(&mut world);
+    assert!(world.run_until(10 * SECOND, |world| world.members[0].open.len() == 4));
+    world.members[0].commands.clear();
+    world
+}
+
+fn shares(world: &World, sizes: &[usize]) -> bool {
+    world.members.iter().map(|member| member.open.len()).eq(sizes.iter().copied())
+}
+
+/// Partitions that a member's shards were told to close, and why.
+fn closed(world: &World, member: usize) -> Vec<(LaneId, CloseReason)> {
+    let commands = world.members[member].commands.iter();
+    let closes = commands.filter_map(|(_, command)| match command {
+        Command::Close { lane, reason, .. } => Some((*lane, *reason)),
+        _ => None,
+    });
+    closes.collect()
+}
+
+fn joins(world: &World, member: usize) -> usize {
+    world.members[member].sent.iter().filter(|(api, _)| *api == ApiKey::JoinGroup as i16).count()
+}
+
+#[test]
+fn only_the_lanes_that_go_are_closed_and_the_newcomer_starts_where_they_were_committed() {
+    let mut world = started();
+    for partition in 0..4 {
+        world.mark(0, "t", partition, 10 + i64::from(partition));
+    }
+    let kept = [world.members[0].lane("t", 2), world.members[0].lane("t", 3)];
+    join(&mut world);
+    assert!(world.run_until(20 * SECOND, |world| shares(world, &[2, 2])));
+    assert_eq!(closed(&world, 0).len(), 2);
+    assert!(closed(&world, 0).iter().all(|(_, reason)| *reason == CloseReason::Revoked));
+    assert!(kept.iter().all(|lane| world.members[0].open.contains_key(lane)), "the same openings");
+    assert_eq!(world.members[1].opened(), ["t-0@10", "t-1@11"]);
+}
+
+#[test]
+fn lanes_that_stay_are_committed_under_the_new_generation() {
+    let mut world = started();
+    join(&mut world);
+    assert!(world.run_until(20 * SECOND, |world| shares(world, &[2, 2])));
+    world.mark(0, "t", 3, 17);
+    world.run(2 * SECOND);
+    let now = world.now;
+    world.request(0, Request::Shutdown { deadline: now + SECOND });
+    assert!(world.run_until(20 * SECOND, |world| world.members[1].open.len() == 4));
+    assert!(world.members[1].opened().contains(&"t-3@17".to_owned()), "{:?}", world.members[1].opened());
+}
+
+#[test]
+fn no_lane_is_closed_while_a_join_waits_for_others_and_the_membership_is_proven_beside_it() {
+    let mut world = started();
+    // The second member's join is held up on its way, so that the first one's waits at the coordinator.
+    join(&mut world);
+    world.cluster.inject(Fault::new(ApiKey::SyncGroup, Effect::Delay(100 * SECOND)).times(2), world.now);
+    assert!(world.run_until(20 * SECOND, |world| joins(world, 0) == 3));
+    let heartbeats = |world: &World| {
+        world.members[0].sent.iter().filter(|(api, _)| *api == ApiKey::Heartbeat as i16).count()
+    };
+    let before = heartbeats(&world);
+    world.run(80 * SECOND);
+    assert!(heartbeats(&world) > before + 20, "{} heartbeats", heartbeats(&world) - before);
+    assert_eq!((world.members[0].open.len(), closed(&world, 0)), (4, Vec::new()));
+}
+
+#[test]
+fn the_final_commit_of_lanes_that_go_is_answered_before_the_second_join_leaves() {
+    let mut world = started();
+    world.members[0].closes = false;
+    join(&mut world);
+    assert!(world.run_until(20 * SECOND, |world| closed(world, 0).len() == 2));
+    let before = joins(&world, 0);
+    world.run(10 * SECOND);
+    assert_eq!(joins(&world, 0), before, "no join before the lanes are closed");
+    world.cluster.inject(Fault::new(ApiKey::OffsetCommit, Effect::Delay(SECOND)), world.now);
+    let now = world.now;
+    for partition in 0..2 {
+        world.mark(0, "t", partition, 9);
+    }
+    for (lane, _) in closed(&world, 0) {
+        world.members[0].close(lane, now);
+    }
+    world.settle();
+    assert_eq!(joins(&world, 0), before, "no join before the commit is answered");
+    assert!(world.run_until(5 * SECOND, |world| joins(world, 0) > before));
+    assert_eq!(world.now, now + SECOND, "the join waits for the commit's answer, and for nothing else");
+    assert!(world.run_until(10 * SECOND, |world| shares(world, &[2, 2])));
+    assert_eq!(world.members[1].opened(), ["t-0@9", "t-1@9"]);
+}
+
+#[test]
+fn members_that_leave_give_all_they_have_to_those_who_stay() {
+    let mut world = started();
+    join(&mut world);
+    join(&mut world);
+    assert!(world.run_until(30 * SECOND, |world| shares(world, &[2, 1, 1])
+        || shares(world, &[1, 2, 1])
+        || shares(world, &[1, 1, 2])));
+    for leaver in [0, 2] {
+        let now = world.now;
+        world.request(leaver, Request::Shutdown { deadline: now + 5 * SECOND });
+        assert!(world.run_until(20 * SECOND, |world| world.members[leaver].ended.is_some()));
+    }
+    assert!(world.run_until(20 * SECOND, |world| world.members[1].open.len() == 4));
+}
