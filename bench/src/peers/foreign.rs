@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 /// What of a failed build's output is worth repeating.
 const OUTPUT_LINES_MAX: usize = 20;
 
-/// How the JVM is started. One core: the collector that needs no second thread, and none of the counters in a mapped
-/// file. The heap is of a fixed size, so that its growth is not part of what is measured.
+/// How the JVM is started. The collector that needs no second thread, as there is one core; no counters in a mapped file;
+/// a heap of a fixed size, so that its growth is not part of what is measured. 1 GiB was no faster.
 const JVM_FLAGS: [&str; 4] = ["-XX:+UseSerialGC", "-Xms512m", "-Xmx512m", "-XX:-UsePerfData"];
 
 /// A peer in another language.
@@ -71,41 +71,55 @@ impl Foreign {
         }
     }
 
-    /// Builds it (which takes seconds, or a minute for the first time) and returns the command line that starts it;
-    /// the contract's arguments follow. Two builds of the same peer must not run at once.
+    /// What a build makes; below the workspace's target folder, as nothing is built among the sources.
+    pub fn program(self) -> PathBuf {
+        let peers = workspace().join("target/peers");
+        match self {
+            Self::Franz => peers.join("go/franz"),
+            Self::Sarama => peers.join("go/sarama"),
+            Self::Java => peers.join("java/peer.jar"),
+        }
+    }
+
+    /// The command line that starts what was built; the contract's arguments follow.
+    pub fn command(self) -> Vec<String> {
+        let program = self.program().to_string_lossy().into_owned();
+        match self {
+            Self::Franz | Self::Sarama => vec![program],
+            Self::Java => {
+                let jvm = ["java"].iter().chain(&JVM_FLAGS).chain(&["-jar"]);
+                jvm.map(|&word| word.to_owned()).chain([program]).collect()
+            }
+        }
+    }
+
+    /// Builds it, which takes seconds, or a minute for the first time. Two builds of the same peer must not run at once.
     ///
     /// # Errors
     /// If a tool is missing or the build fails.
-    pub fn build(self) -> Result<Vec<String>, BuildError> {
+    pub fn build(self) -> Result<(), BuildError> {
         match self {
-            Self::Franz => build_go("franz"),
-            Self::Sarama => build_go("sarama"),
-            Self::Java => build_java(),
+            Self::Franz => self.build_go("./franz"),
+            Self::Sarama => self.build_go("./sarama"),
+            Self::Java => self.build_java(),
         }
     }
-}
 
-fn build_go(program: &str) -> Result<Vec<String>, BuildError> {
-    const REMEDY: &str = "install Go, at least in the version that bench/peers/go/go.mod asks for";
-    let built = output_folder().join("go").join(program);
-    let package = format!("./{program}");
-    // Without the state of the repository in it: that needs git, and a checkout that git trusts.
-    let arguments = ["build", "-buildvcs=false", "-o", &built.to_string_lossy(), &package];
-    run(&sources().join("go"), "go", REMEDY, &arguments)?;
-    Ok(vec![built.to_string_lossy().into_owned()])
-}
+    fn build_go(self, package: &str) -> Result<(), BuildError> {
+        const REMEDY: &str = "install Go, at least in the version that bench/peers/go/go.mod asks for";
+        let program = self.program();
+        // Without the state of the repository in it: that needs git, and a checkout that git trusts.
+        let arguments = ["build", "-buildvcs=false", "-o", &program.to_string_lossy(), package];
+        run(&workspace().join("bench/peers/go"), "go", REMEDY, &arguments)
+    }
 
-fn build_java() -> Result<Vec<String>, BuildError> {
-    let built = output_folder().join("java");
-    let folder = sources().join("java");
-    run(&folder, "java", "install a JDK of at least 17 (Debian: default-jdk-headless)", &["-version"])?;
-    let target = format!("-Dpeer.target={}", built.display());
-    let remedy = "install Maven (Debian: maven) and a JDK of at least 17";
-    run(&folder, "mvn", remedy, &["--quiet", "--batch-mode", &target, "package"])?;
-    let mut command = vec!["java".to_owned()];
-    command.extend(JVM_FLAGS.map(str::to_owned));
-    command.extend(["-jar".to_owned(), built.join("peer.jar").to_string_lossy().into_owned()]);
-    Ok(command)
+    fn build_java(self) -> Result<(), BuildError> {
+        let folder = workspace().join("bench/peers/java");
+        run(&folder, "java", "install a JDK of at least 17 (Debian: default-jdk-headless)", &["-version"])?;
+        let remedy = "install Maven (Debian: maven) and a JDK of at least 17";
+        // Where to build to is in the pom.
+        run(&folder, "mvn", remedy, &["--quiet", "--batch-mode", "package"])
+    }
 }
 
 fn run(
@@ -132,15 +146,6 @@ fn run(
         folder: folder.to_owned(),
         output: lines[lines.len().saturating_sub(OUTPUT_LINES_MAX)..].join("\n"),
     })
-}
-
-fn sources() -> PathBuf {
-    workspace().join("bench/peers")
-}
-
-/// Nothing is built among the sources.
-fn output_folder() -> PathBuf {
-    workspace().join("target/peers")
 }
 
 fn workspace() -> PathBuf {

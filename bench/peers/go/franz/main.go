@@ -3,8 +3,8 @@
 // What it is set to, and why:
 //   - PollFetches, walked by partition: a whole buffered fetch changes hands at once, without the copy of PollRecords
 //     into smaller ones and without an iterator per record.
-//   - Record pools (WithPools) are off. They save the allocation of records, but each record must then be given back on
-//     its own, and that costs more than the garbage collector takes. `-X pools=true` turns them on.
+//   - GOGC is 400 (see contract/outcome.go), and record pools (WithPools) are off: each record must then be given back
+//     on its own, which is faster than the collector at Go's default, and not at 400. `-X pools=true` turns them on.
 //   - Everything that decides how much is asked of the broker is as in the other peers. franz-go fetches ahead of the
 //     application by itself, one fetch per broker.
 //   - CRCs are checked unless the request says otherwise. KIP-714 metrics are not pushed.

@@ -24,10 +24,11 @@ import org.apache.kafka.common.serialization.ByteBufferDeserializer;
  *
  * <ul>
  *   <li>ByteBufferDeserializer: it hands over a view of what was received; ByteArrayDeserializer copies each value.
- *   <li>max.poll.records 10000 instead of 500: fewer polls.
- *   <li>receive.buffer.bytes -1 instead of 64 KiB: as large as the system makes it, as the other peers leave it.
- *   <li>group.protocol classic, which is the default: the consumer of KIP-848 has a second thread, and hands every fetch
- *       over to the first.
+ *   <li>max.poll.records 10000 instead of 500: a quarter more records per CPU second; 100000 gave no more.
+ *   <li>receive.buffer.bytes -1 instead of 64 KiB: as large as the system makes it, as the other peers leave it, and a
+ *       quarter faster.
+ *   <li>group.protocol classic, the default. The consumer of KIP-848, which has a second thread, was neither faster nor
+ *       slower.
  *   <li>Everything that decides how much is asked of the broker is as in the other peers; check.crcs too. Metrics are
  *       not pushed (KIP-714).
  * </ul>

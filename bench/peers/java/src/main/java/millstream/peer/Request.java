@@ -75,6 +75,9 @@ final class Request {
         require(idleTimeoutS > 0, "--idle-timeout-s 0: use at least 1");
         require(ISOLATION_LEVELS.contains(isolation), "--isolation " + isolation + ": use one of " + ISOLATION_LEVELS);
         require(
+            properties.keySet().stream().noneMatch(name -> name.endsWith(".deserializer")),
+            "-X: the deserializers can't be chosen");
+        require(
             group == null || passes == 1,
             "--passes and --group exclude each other: a group goes on from what it has committed");
     }
