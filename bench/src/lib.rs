@@ -7,6 +7,7 @@
 //! The feature `peers` builds the other clients, librdkafka among them with CMake.
 
 pub mod brokers;
+pub mod codec_alone;
 pub mod compare;
 pub mod contract;
 pub mod drain;

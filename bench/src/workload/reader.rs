@@ -43,18 +43,23 @@ impl BatchReader {
         for batch in RecordBatches::new(batches) {
             let batch = batch?;
             batch.verify_crc()?;
-            let records = match batch.records() {
-                Some(records) => records,
-                None => {
-                    let length = self.decompress(&batch)?;
-                    batch.records_in(&self.decompressed[..length])
-                }
-            };
-            for record in records.iter() {
+            for record in batch.records_in(self.payload(&batch)?).iter() {
                 visit(&record?);
             }
         }
         Ok(())
+    }
+
+    /// The records of a batch as bytes, decompressed if they have to be.
+    ///
+    /// # Errors
+    /// If they cannot be.
+    pub fn payload<'a>(&'a mut self, batch: &RecordBatch<'a>) -> Result<&'a [u8], ReadError> {
+        if batch.records().is_some() {
+            return Ok(batch.payload());
+        }
+        let length = self.decompress(batch)?;
+        Ok(&self.decompressed[..length])
     }
 
     /// Decompresses a batch into the buffer, which grows as it must; answers the length.
