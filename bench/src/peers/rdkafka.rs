@@ -11,8 +11,6 @@ use rdkafka_sys::RDKafkaRespErr as Code;
 
 const ANSWER_TIMEOUT_MS: i32 = 30_000;
 const ERROR_BYTES: usize = 512;
-/// Flag of `rd_kafka_destroy_flags`: do not leave the group first. What was measured is over by then.
-const NO_CONSUMER_CLOSE: i32 = 0x8;
 
 /// `RD_KAFKA_PARTITION_UA`, a macro in C: no certain partition.
 const ALL_PARTITIONS: i32 = -1;
@@ -97,12 +95,32 @@ impl Consumer {
     /// Starts consuming the partitions 0 up to `partitions` from their beginning.
     ///
     /// # Errors
-    /// If librdkafka refuses the assignment.
+    /// If no broker answers, or librdkafka refuses the assignment.
     pub fn assign_from_beginning(&self, topic: &str, partitions: u32) -> Result<(), Error> {
+        self.learn_leaders(topic)?;
         let list = Partitions::from_beginning(topic, partitions)?;
         // SAFETY: client and list live, and librdkafka copies the list.
         let code = unsafe { rd::rd_kafka_assign(self.client, list.0) };
         check(|| format!("assigning {topic}"), code)
+    }
+
+    /// Waits for the metadata of a topic. A partition that is assigned before its leader is known is left alone for
+    /// 500 ms, which a program that has a look at its topic first does not see.
+    fn learn_leaders(&self, topic: &str) -> Result<(), Error> {
+        let name = c_string(topic)?;
+        let mut metadata: *const rd::rd_kafka_metadata = ptr::null();
+        // SAFETY: the client lives; the topic handle is destroyed after its one use, and so is the metadata, which
+        // nobody looks at, if there is any.
+        let code = unsafe {
+            let handle = rd::rd_kafka_topic_new(self.client, name.as_ptr(), ptr::null_mut());
+            let code = rd::rd_kafka_metadata(self.client, 0, handle, &mut metadata, ANSWER_TIMEOUT_MS);
+            rd::rd_kafka_topic_destroy(handle);
+            if !metadata.is_null() {
+                rd::rd_kafka_metadata_destroy(metadata);
+            }
+            code
+        };
+        check(|| format!("metadata of topic {topic}"), code)
     }
 
     /// Goes back to the beginning of partitions that are assigned.
@@ -164,7 +182,8 @@ impl Consumer {
     pub fn poll(&self, timeout: Duration) -> Option<Message> {
         // SAFETY: the client lives; what comes back is null or a message that is ours.
         let message = unsafe { rd::rd_kafka_consumer_poll(self.client, timeout.as_millis() as i32) };
-        (!message.is_null()).then_some(Message { message })
+        // Not `then_some`: what that drops would be destroyed.
+        (!message.is_null()).then(|| Message { message })
     }
 }
 
@@ -255,10 +274,11 @@ impl Drop for Partitions {
 
 impl Drop for Consumer {
     fn drop(&mut self) {
-        // SAFETY: both are ours and used by nobody else; messages of batches keep what they need alive.
+        // SAFETY: both are ours and used by nobody else; messages of batches keep what they need alive. A member of a
+        // group commits and leaves, so that the next run does not wait until it is given up.
         unsafe {
             rd::rd_kafka_queue_destroy(self.queue);
-            rd::rd_kafka_destroy_flags(self.client, NO_CONSUMER_CLOSE);
+            rd::rd_kafka_destroy(self.client);
         }
     }
 }
