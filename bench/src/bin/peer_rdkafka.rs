@@ -1,6 +1,12 @@
 //! librdkafka's C interface as a peer: `rd_kafka_consume_batch_queue`, or `rd_kafka_consumer_poll` one by one.
 //!
-//! Beside the contract's options: `--mode batch|single`, `--batch-size N`, `--poll-timeout-ms N`.
+//! Beside the contract's options: `--mode batch|single`, `--batch-size N`, `--poll-timeout-ms N`. A call for a batch
+//! returns when it is full or the timeout has passed, so its timeout is short; one for a message returns with it.
+//!
+//! - The library is built as CMake does a release (-O3), with its own lz4 and with zlib and zstd.
+//! - It has threads of its own, one for itself and one per broker, on the process's one core.
+//! - Its queues (`queued.min.messages`, `queued.max.messages.kbytes`) are as it ships.
+//! - It does not check CRCs unless told to (`check.crcs`).
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -8,21 +14,25 @@ use std::time::{Duration, Instant};
 
 use lexopt::ValueExt;
 use millstream_bench::contract::{self, Failure, Next, Outcome, Peer, Reading, Request};
+use millstream_bench::peers::librdkafka::properties;
 use millstream_bench::peers::rdkafka::{Batch, Consumer, Record, version};
+use millstream_bench::peers::rust::POLL_TIMEOUT;
 
 fn main() -> ExitCode {
     contract::run::<Rdkafka>()
 }
 
+const BATCH_TIMEOUT: Duration = Duration::from_millis(5);
+
 struct Rdkafka {
     is_single: bool,
     batch_size: usize,
-    poll_timeout: Duration,
+    poll_timeout: Option<Duration>,
 }
 
 impl Default for Rdkafka {
     fn default() -> Self {
-        Self { is_single: false, batch_size: 10_000, poll_timeout: Duration::from_millis(5) }
+        Self { is_single: false, batch_size: 10_000, poll_timeout: None }
     }
 }
 
@@ -41,7 +51,9 @@ impl Peer for Rdkafka {
                 }
             }
             "batch-size" => self.batch_size = parser.value()?.parse()?,
-            "poll-timeout-ms" => self.poll_timeout = Duration::from_millis(parser.value()?.parse()?),
+            "poll-timeout-ms" => {
+                self.poll_timeout = Some(Duration::from_millis(parser.value()?.parse()?));
+            }
             _ => return Ok(false),
         }
         Ok(true)
@@ -56,13 +68,15 @@ impl Peer for Rdkafka {
         }
         let mut settings: BTreeMap<_, _> =
             properties.into_iter().map(|(name, value)| (name, value.into())).collect();
-        settings.insert("poll timeout ms".to_owned(), (self.poll_timeout.as_millis() as u64).into());
+        let usual = if self.is_single { POLL_TIMEOUT } else { BATCH_TIMEOUT };
+        let poll_timeout = self.poll_timeout.unwrap_or(usual);
+        settings.insert("poll timeout ms".to_owned(), (poll_timeout.as_millis() as u64).into());
         let mut run = Run { request, consumer, reading: Reading::new(request, started), has_headers: None };
         if self.is_single {
-            run.singly(self.poll_timeout)?;
+            run.singly(poll_timeout)?;
         } else {
             settings.insert("batch size".to_owned(), self.batch_size.into());
-            run.in_batches(self.batch_size, self.poll_timeout)?;
+            run.in_batches(self.batch_size, poll_timeout)?;
         }
         run.reading.outcome(settings)
     }
@@ -126,34 +140,4 @@ impl Run<'_> {
             Next::Finished => Ok(true),
         }
     }
-}
-
-/// Off is what the others have no work for either.
-fn properties(request: &Request) -> Vec<(String, String)> {
-    let fetching = &request.fetching;
-    let mut properties: Vec<(&str, String)> = vec![
-        ("bootstrap.servers", request.bootstrap.clone()),
-        ("check.crcs", request.crc.to_string()),
-        ("isolation.level", request.isolation.as_str().to_owned()),
-        ("fetch.max.bytes", fetching.max_bytes.to_string()),
-        ("max.partition.fetch.bytes", fetching.partition_max_bytes.to_string()),
-        ("fetch.wait.max.ms", fetching.wait_ms.to_string()),
-        ("fetch.min.bytes", fetching.min_bytes.to_string()),
-        ("auto.offset.reset", "earliest".to_owned()),
-    ];
-    match &request.group {
-        Some(group) => properties.extend([
-            ("group.id", group.name.clone()),
-            ("enable.auto.commit", "true".to_owned()),
-            ("auto.commit.interval.ms", group.commit_interval.as_millis().to_string()),
-        ]),
-        // Without a name librdkafka makes no consumer, though nothing is asked of a group.
-        None => properties.extend([
-            ("group.id", "peer-rdkafka".to_owned()),
-            ("enable.auto.commit", "false".to_owned()),
-            ("enable.auto.offset.store", "false".to_owned()),
-        ]),
-    }
-    let own = request.properties.iter().cloned();
-    properties.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(own).collect()
 }
