@@ -8,14 +8,12 @@ pub(crate) fn process_cpu_ns() -> u64 {
     if result == 0 { time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64 } else { 0 }
 }
 
-/// The most memory that the process ever had resident, KiB.
+/// The most memory that the process ever had resident, KiB. What getrusage(2) says begins with the memory of whoever
+/// started the process, so it is not asked.
 pub(crate) fn max_rss_kb() -> u64 {
-    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
-    // SAFETY: the pointer is to an rusage of ours that lives through the call.
-    let result = unsafe { libc::getrusage(libc::RUSAGE_SELF, usage.as_mut_ptr()) };
-    // SAFETY: all zeroes is a valid rusage, whether the call wrote it or not.
-    let usage = unsafe { usage.assume_init() };
-    if result == 0 { u64::try_from(usage.ru_maxrss).unwrap_or(0) } else { 0 }
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
 }
 
 /// Columns and rows of the terminal that standard error is, in characters; `None` when it is none.
