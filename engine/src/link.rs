@@ -98,6 +98,8 @@ pub(crate) enum CloseReason {
 pub(crate) enum Command {
     /// The brokers of the cluster, whole; replaces what was known.
     Brokers(Arc<[BrokerEndpoint]>),
+    /// Connect to a broker: a lane that it leads will be opened as soon as its position is found.
+    Connect(i32),
     /// Open a lane. The slot's former opening has been answered by [`Event::Closed`] (close before open).
     Open(OpenLane),
     /// The leader of an open lane, newly learnt or confirmed after [`Event::LeaderWanted`].

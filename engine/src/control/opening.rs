@@ -1,5 +1,6 @@
 //! From a partition to own to an open lane: claims a slot, finds the position, tells the shard.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,11 +40,25 @@ impl Control {
                 None => tracing::error!("{at} gets no lane: the table of lanes is full"),
             }
         }
+        self.connect_ahead(claimed.iter().map(|(lane, at, _)| (*lane, at)));
         let mut findings = Vec::new();
         for (lane, at, start) in claimed {
             findings.extend(self.positions.start(lane, &at, start, Purpose::Open, now));
         }
         self.apply_findings(findings, now);
+    }
+
+    /// Has shards connect to the leaders of their new lanes while the positions are being looked for.
+    fn connect_ahead<'a>(&mut self, claimed: impl Iterator<Item = (LaneId, &'a TopicPartition)>) {
+        let mut ways = BTreeSet::new();
+        for (lane, at) in claimed {
+            if let (Some(lane), Some(leader)) = (self.lanes.get(lane), self.metadata.leader(at)) {
+                ways.insert((lane.shard, leader.broker));
+            }
+        }
+        for (shard, broker) in ways {
+            self.command(shard, Command::Connect(broker));
+        }
     }
 
     /// Carries out what searches for positions found.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use super::broker::Broker;
 use super::lane::{Closing, Lane, LaneState};
+use super::route::RouteKind;
 use crate::handler::{self, ErasedHandler, InFlight, Runner};
 use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, OpenLane};
 use crate::position::StartPosition;
@@ -19,6 +20,7 @@ impl Shard {
     pub(crate) fn on_command(&mut self, command: Command, now: Instant) {
         match command {
             Command::Brokers(brokers) => self.set_brokers(&brokers, now),
+            Command::Connect(broker) => self.connect_ahead(broker, now),
             Command::Open(open) => self.open(open, now),
             Command::Leader { lane, leader } => self.with_lane(lane, |shard, lane| {
                 if lane.state != LaneState::Closing {
@@ -61,6 +63,13 @@ impl Shard {
             change(self, &mut lane);
         }
         self.lanes.put_back(lane);
+    }
+
+    /// Takes the set-up of a connection out of the time that a lane waits for its first record.
+    fn connect_ahead(&mut self, broker: i32, now: Instant) {
+        if let Some(index) = self.broker_index(broker).filter(|_| self.ending_until.is_none()) {
+            self.open_route(index, RouteKind::Session, now);
+        }
     }
 
     fn open(&mut self, open: OpenLane, now: Instant) {

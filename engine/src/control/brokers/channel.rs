@@ -107,6 +107,21 @@ impl Channel {
         self.drive(now, shared);
     }
 
+    /// The place that it is connected to, once the broker's versions are known.
+    pub(super) fn ready_at(&self) -> Option<&Endpoint> {
+        self.targets.get(self.target).filter(|_| matches!(self.state, State::Ready { .. }))
+    }
+
+    /// Whether it has a connection, or is making one.
+    pub(super) fn is_connected(&self) -> bool {
+        matches!(self.state, State::Negotiating { .. } | State::Ready { .. })
+    }
+
+    /// Whether it goes to that place and to no other.
+    pub(super) fn goes_to(&self, place: &Endpoint) -> bool {
+        self.targets.iter().all(|target| target == place) && !self.targets.is_empty()
+    }
+
     /// Connects even though nobody asks.
     pub(super) fn want(&mut self, now: Instant, shared: &mut Shared) {
         self.is_wanted = true;

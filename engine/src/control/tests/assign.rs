@@ -1,5 +1,6 @@
 //! Partitions that are assigned by hand: start, positions, leaders, failures, the end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,31 @@ fn assigned_partitions_open_spread_over_shards_after_the_brokers_are_told() {
         assert!(matches!(&first.1, Command::Brokers(brokers) if brokers.len() == 3));
     }
     assert!(member.open.values().all(|(_, open, _)| open.leader.is_some() && open.topic.id != [0; 16]));
+}
+
+#[test]
+fn shards_are_told_to_connect_to_the_leaders_before_the_positions_are_known() {
+    let world = started(3, 6, &[]);
+    for shard in 0..2 {
+        let of_shard = world.members[0].commands.iter().filter(|(to, _)| *to == shard);
+        let commands: Vec<&Command> = of_shard.map(|(_, command)| command).collect();
+        let opens = commands.iter().position(|command| matches!(command, Command::Open(_))).unwrap();
+        let leaders = |commands: &[&Command]| -> BTreeSet<i32> {
+            let one = |command: &&Command| match command {
+                Command::Connect(broker) => Some(*broker),
+                Command::Open(open) => Some(open.leader.unwrap().broker),
+                _ => None,
+            };
+            commands.iter().filter_map(one).collect()
+        };
+        assert_eq!(leaders(&commands[..opens]), leaders(&commands[opens..]));
+    }
+}
+
+#[test]
+fn a_start_at_the_only_broker_takes_one_connection_of_the_control_plane() {
+    let world = started(1, 4, &[("enable.auto.commit", "false")]);
+    assert_eq!(world.members[0].connects, 1);
 }
 
 #[test]

@@ -40,6 +40,8 @@ pub(super) struct World {
 pub(super) struct Member {
     pub(super) control: Control,
     wires: BTreeMap<ConnId, Wire>,
+    /// How many connections it has opened, or tried to.
+    pub(super) connects: u32,
     /// Commands to shards that the test has not looked at.
     pub(super) commands: VecDeque<(usize, Command)>,
     pub(super) notices: Vec<EngineEvent>,
@@ -108,6 +110,7 @@ impl World {
             control,
             wires: BTreeMap::new(),
             commands: VecDeque::new(),
+            connects: 0,
             notices: Vec::new(),
             ended: None,
             report: Report::default(),
@@ -205,6 +208,7 @@ impl World {
         for op in ops {
             let completion = match op {
                 IoOp::Connect { conn, address } => {
+                    member.connects += 1;
                     let broker = i32::from(address.port()) - i32::from(BASE_PORT);
                     let connection = self.cluster.connect(broker).ok();
                     let is_foreign = address.port() == FOREIGN_PORT;

@@ -3,6 +3,7 @@
 use super::brokers::{Answer, Asked};
 use super::rig::{Rig, SECOND, batch, lane};
 use crate::link::{CloseReason, Command, Event, Leader};
+use crate::net::{Completion, IoOp};
 
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
@@ -25,6 +26,35 @@ fn the_next_fetch_leaves_before_the_records_of_the_last_are_handled() {
     assert_eq!(second.asks(), ["0@10"], "the session knows of the other");
     rig.run();
     assert_eq!(rig.handled(0), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn over_a_connection_that_was_made_ahead_the_first_fetch_leaves_at_once() {
+    let mut rig = Rig::new(|_| {});
+    rig.command(Command::Connect(1));
+    rig.open(0, 1);
+    rig.shard.turn(rig.now);
+    let mut ops = Vec::new();
+    rig.shard.take_ops(&mut ops);
+    assert!(matches!(&ops[..], [IoOp::Send { .. }]), "{ops:?}");
+}
+
+#[test]
+fn a_connection_that_was_made_ahead_and_is_refused_is_made_again_for_the_lane() {
+    let mut rig = Rig::new(|_| {});
+    rig.shard.on_command(Command::Connect(1), rig.now);
+    let mut ops = Vec::new();
+    rig.shard.take_ops(&mut ops);
+    let conn = ops.iter().find_map(|op| match op {
+        IoOp::Connect { conn, .. } => Some(*conn),
+        _ => None,
+    });
+    let conn = conn.expect("it connects");
+    let result = Err(std::io::ErrorKind::ConnectionRefused.into());
+    rig.shard.on_completion(Completion::Connected { conn, result }, rig.now);
+    rig.open(0, 1);
+    rig.pass(SECOND);
+    assert_eq!(rig.fetch().asks(), ["0@0"]);
 }
 
 #[test]
