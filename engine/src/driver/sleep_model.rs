@@ -1,4 +1,13 @@
-//! The handshake of `sleep` under every interleaving that loom finds.
+//! The handshake of `sleep` under every interleaving that loom finds, for each way in which a thread sleeps:
+//!
+//! - The ring and the epoll transport ask [`Sleep::fall_asleep`] and block until the bell rings: [`park`]. A thread
+//!   that spins for a while first looks at its queues without asking, any number of times: [`spin_then_park`].
+//! - A shard that its caller drives is armed, and the caller waits for its descriptor among others: [`arm`]. What may
+//!   come in by another way than a waker (a completion of the ring) opens the descriptor itself.
+//!
+//! Who wakes is always the same three steps, whatever the work is: an assignment is pushed into the ring of commands, a
+//! shutdown is stored, an acknowledgement or a frame that comes home is listed; then [`Sleep::must_ring`]; then the
+//! bell. So two kinds of work, published by relaxed stores, stand for all of them.
 
 mod atomic {
     pub(super) use loom::sync::atomic::{AtomicU8, Ordering};
@@ -7,37 +16,104 @@ mod atomic {
 mod sleep;
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicUsize, Ordering};
-use loom::thread;
+use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::thread::{self, Thread};
 
 use sleep::Sleep;
 
-#[test]
-fn no_wake_up_is_lost_whatever_the_interleaving() {
-    const WAKERS: usize = 2;
-    loom::model(|| {
-        let shared = Arc::new((Sleep::new(), AtomicUsize::new(0)));
-        let sleeper = thread::current();
-        for _ in 0..WAKERS {
-            let shared = Arc::clone(&shared);
-            let sleeper = sleeper.clone();
-            thread::spawn(move || {
-                let (sleep, work) = &*shared;
-                // Relaxed: the handshake alone must make it visible.
-                work.fetch_add(1, Ordering::Relaxed);
-                if sleep.must_ring() {
-                    // As an eventfd's, this ring is remembered.
-                    sleeper.unpark();
-                }
-            });
+/// How often loom takes the processor from a thread that could go on, within one execution. Lost wake-ups of such a
+/// handshake need one or two; without a bound two wakers take hours.
+const PREEMPTIONS_MAX: usize = 3;
+
+/// A thread that sleeps, and what two others may hand in.
+struct Model {
+    sleep: Sleep,
+    /// Relaxed everywhere: the handshake alone must make them visible.
+    command: AtomicBool,
+    acknowledgement: AtomicBool,
+    /// Its parking place stands for the bell: as an eventfd's, a ring before the wait is remembered. One that never
+    /// comes leaves the sleeper there for ever, which loom reports as a deadlock.
+    sleeper: Thread,
+}
+
+impl Model {
+    fn hand_in(&self, work: impl FnOnce(&Self) -> &AtomicBool) {
+        work(self).store(true, Ordering::Relaxed);
+        if self.sleep.must_ring() {
+            self.sleeper.unpark();
         }
-        let (sleep, work) = &*shared;
-        // A lost wake-up would leave this waiting for ever, which loom reports as a deadlock.
-        while work.load(Ordering::Relaxed) < WAKERS {
-            if sleep.fall_asleep() {
-                thread::park();
-                sleep.wake_up();
-            }
+    }
+
+    /// Whether all has come.
+    fn look(&self) -> bool {
+        self.command.load(Ordering::Relaxed) && self.acknowledgement.load(Ordering::Relaxed)
+    }
+}
+
+/// The loop of a transport's thread.
+fn park(model: &Model) {
+    while !model.look() {
+        if model.sleep.fall_asleep() {
+            thread::park();
+            model.sleep.wake_up();
         }
+    }
+}
+
+/// The same, which looks again before it sleeps, as a thread does that spins.
+fn spin_then_park(model: &Model) {
+    while !model.look() && !model.look() {
+        if model.sleep.fall_asleep() {
+            thread::park();
+            model.sleep.wake_up();
+        }
+    }
+}
+
+/// A caller that arms his shard, waits for its descriptor, and polls the shard whenever he comes to it.
+fn arm(model: &Model) {
+    loop {
+        // `poll` disarms: it takes the token, and then looks.
+        model.sleep.wake_up();
+        if model.look() {
+            return;
+        }
+        // `arm` looks once more, and then falls asleep.
+        if !model.look() && model.sleep.fall_asleep() {
+            thread::park();
+        }
+    }
+}
+
+fn check(sleeper: fn(&Model)) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(PREEMPTIONS_MAX);
+    builder.check(move || {
+        let model = Arc::new(Model {
+            sleep: Sleep::new(),
+            command: AtomicBool::new(false),
+            acknowledgement: AtomicBool::new(false),
+            sleeper: thread::current(),
+        });
+        let theirs = Arc::clone(&model);
+        thread::spawn(move || theirs.hand_in(|model| &model.command));
+        let theirs = Arc::clone(&model);
+        thread::spawn(move || theirs.hand_in(|model| &model.acknowledgement));
+        sleeper(&model);
     });
+}
+
+#[test]
+fn no_wake_up_of_a_thread_that_parks_is_lost_whatever_the_interleaving() {
+    check(park);
+}
+
+#[test]
+fn no_wake_up_of_a_thread_that_spins_before_it_parks_is_lost_whatever_the_interleaving() {
+    check(spin_then_park);
+}
+
+#[test]
+fn no_wake_up_of_a_shard_that_its_caller_has_armed_is_lost_whatever_the_interleaving() {
+    check(arm);
 }
