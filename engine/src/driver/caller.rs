@@ -59,7 +59,7 @@ impl CallerStart {
         });
         Ok(CallerTurns {
             index: self.index,
-            turns: Turns::new(shard, transport, self.end),
+            turns: Turns::new(shard, transport, self.end, false),
             waker: self.waker,
             pulse: self.pulse,
             is_armed: false,

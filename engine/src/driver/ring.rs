@@ -51,6 +51,18 @@ pub(crate) struct RingTransport {
     reaped: Vec<(u64, i32)>,
     busy: u32,
     counters: TransportCounters,
+    submitted: OpcodeCounts,
+}
+
+/// How many operations of each kind the kernel was given.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct OpcodeCounts {
+    connect: u64,
+    send: u64,
+    recv: u64,
+    /// Of the bell.
+    read: u64,
+    cancel: u64,
 }
 
 /// A socket and its operations in flight.
@@ -90,6 +102,7 @@ impl RingTransport {
             reaped: Vec::new(),
             busy: 0,
             counters: TransportCounters::default(),
+            submitted: OpcodeCounts::default(),
         })
     }
 
@@ -155,6 +168,7 @@ impl RingTransport {
 
     fn cancel(&mut self, key: u64) {
         let cancellation = self.operations.insert(Operation::Cancel);
+        self.submitted.cancel += 1;
         self.push_entry(opcode::AsyncCancel::new(key).build().user_data(cancellation));
     }
 
@@ -172,15 +186,18 @@ impl RingTransport {
         let fd = Fd(fd);
         let entry = match operation {
             Operation::Connect { address, .. } => {
+                self.submitted.connect += 1;
                 opcode::Connect::new(fd, address.as_ptr().cast(), address.len()).build()
             }
             Operation::Send { bytes, sent, .. } => {
+                self.submitted.send += 1;
                 let rest = &bytes[*sent..];
                 opcode::Send::new(fd, rest.as_ptr(), length(rest.len()))
                     .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
                     .build()
             }
             Operation::Receive { target, received, .. } => {
+                self.submitted.recv += 1;
                 let range = target.start + *received..target.start + target.len;
                 let len = length(range.len());
                 // SAFETY: the operation keeps a handle until its completion is reaped. That nobody makes the range
@@ -190,6 +207,7 @@ impl RingTransport {
                 opcode::Recv::new(fd, start.as_ptr(), len).flags(flags).build()
             }
             Operation::Bell { count } => {
+                self.submitted.read += 1;
                 opcode::Read::new(fd, (&raw mut **count).cast(), size_of::<u64>() as u32).build()
             }
             Operation::Cancel => unreachable!("cancellations are queued by `cancel`"),
@@ -420,6 +438,7 @@ impl Transport for RingTransport {
 
 impl Drop for RingTransport {
     fn drop(&mut self) {
+        tracing::debug!(calls = self.counters.calls, operations = ?self.submitted, "the ring ends");
         if thread::panicking() || !self.drain() {
             // The kernel may still write into these buffers.
             mem::forget(mem::take(&mut self.operations));

@@ -122,7 +122,7 @@ mod tests {
         let (_control, end) = channels(Arc::new(Pulse::new(Instant::now())), Arc::default());
         let brokers = Rc::new(RefCell::new(brokers));
         let transport = Played { brokers, completions: Vec::new(), on_park: Box::new(on_park) };
-        let looped = ShardLoop { turns: Turns::new(shard, transport, end), strategy: Strategy::Park };
+        let looped = ShardLoop { turns: Turns::new(shard, transport, end, true), strategy: Strategy::Park };
         looped.run(&mut ShardStats::new(0)).unwrap_err()
     }
 

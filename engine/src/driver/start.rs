@@ -275,7 +275,8 @@ impl ShardStart {
         if started.send(Ok(())).is_err() {
             return last_stats;
         }
-        let shard_loop = ShardLoop { turns: Turns::new(shard, transport, self.end), strategy: self.strategy };
+        let shard_loop =
+            ShardLoop { turns: Turns::new(shard, transport, self.end, true), strategy: self.strategy };
         if let Err(error) = shard_loop.run(&mut last_stats) {
             tracing::error!(shard = self.index, %error, "the shard's transport broke");
         }

@@ -25,6 +25,8 @@ pub(crate) struct Turns<T> {
     poll_records_max: u32,
     completions: Vec<Completion>,
     ops: Vec<IoOp>,
+    /// Whether its driver waits soon after a turn that left nothing to dispatch.
+    waits_next: bool,
     /// What its driver did with its time; kept up by it.
     pub(crate) times: Times,
     /// Whether the last turn found something to do, before any dispatch.
@@ -42,8 +44,9 @@ pub(crate) struct Allowance {
 }
 
 impl<T: Transport> Turns<T> {
-    /// A shard that has done nothing yet.
-    pub(crate) fn new(shard: Shard, transport: T, end: ShardEnd) -> Self {
+    /// A shard that has done nothing yet. `waits_next` says whether its driver waits as soon as there is nothing to
+    /// dispatch; then what is to be sent may wait for that.
+    pub(crate) fn new(shard: Shard, transport: T, end: ShardEnd, waits_next: bool) -> Self {
         Self {
             poll_records_max: shard.poll_records_max(),
             shard,
@@ -52,6 +55,7 @@ impl<T: Transport> Turns<T> {
             clock: HostClock::new(),
             completions: Vec::new(),
             ops: Vec::new(),
+            waits_next,
             times: Times::default(),
             has_found: false,
             has_dispatched: false,
@@ -83,8 +87,11 @@ impl<T: Transport> Turns<T> {
         if !self.ops.is_empty() {
             self.has_found = true;
             self.ops.drain(..).for_each(|op| self.transport.submit(op));
-            // Requests leave now, not after the handlers.
-            self.transport.wait(Wait::Submit, &mut self.completions)?;
+            // Requests leave now, not after the handlers. Where there is nothing to handle, the wait that follows takes
+            // them along.
+            if !self.waits_next || self.shard.has_ready() || self.shard.is_ended() {
+                self.transport.wait(Wait::Submit, &mut self.completions)?;
+            }
         }
         Ok(woken_at)
     }

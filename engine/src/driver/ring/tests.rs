@@ -1,7 +1,7 @@
 //! What only the ring does: its queue, its polls without a system call, and memory that the kernel may still write to.
 
 use super::*;
-use crate::driver::tests::{Client, echo, frame, is_there, pool, refused, serve};
+use crate::driver::tests::{CONN, Client, echo, frame, is_there, pool, refused, serve};
 
 #[test]
 fn more_operations_than_the_ring_has_entries_all_complete() {
@@ -53,4 +53,49 @@ fn unwinding_leaks_the_memory_of_receives_in_flight() {
     }));
     assert!(result.is_err());
     assert_eq!(pool.stats().in_use, 4096, "the kernel may still write there");
+}
+
+#[test]
+fn all_data_goes_through_the_operations_send_and_recv_of_the_ring() {
+    const EXCHANGES: u64 = 20;
+    if !is_there::<RingTransport>() {
+        return;
+    }
+    let (address, server) = serve::<RingTransport>(echo);
+    let mut client = Client::<RingTransport>::connected(address);
+    let pool = pool();
+    for _ in 0..EXCHANGES {
+        client.transport.submit(IoOp::Send { conn: CONN, bytes: vec![7; 64] });
+        client.sent().expect("sent");
+        client.receive(&frame(&pool, 64), 0, 64, true);
+        client.received().expect("open");
+    }
+    let counters = client.transport.counters();
+    assert_eq!((counters.sent_bytes, counters.received_bytes), (EXCHANGES * 64, EXCHANGES * 64));
+    let submitted = client.transport.submitted;
+    assert_eq!((submitted.connect, submitted.send), (1, EXCHANGES), "{submitted:?}");
+    // More only where the kernel gave a part of what was asked for.
+    assert!(submitted.recv >= EXCHANGES, "{submitted:?}");
+    drop(client);
+    server.join().expect("no panic");
+}
+
+#[test]
+fn a_send_and_the_receive_of_its_answer_are_given_to_the_kernel_by_the_wait() {
+    if !is_there::<RingTransport>() {
+        return;
+    }
+    let (address, server) = serve::<RingTransport>(echo);
+    let mut client = Client::<RingTransport>::connected(address);
+    let before = client.transport.counters().calls;
+    client.receive(&frame(&pool(), 64), 0, 64, false);
+    client.transport.submit(IoOp::Send { conn: CONN, bytes: vec![7; 64] });
+    assert_eq!(client.transport.counters().calls, before, "nothing is submitted by itself");
+    client.sent().expect("sent");
+    assert_eq!(client.received().expect("open"), 64);
+    // The wait that submits both ends with the send, at once; a second one ends with the answer, unless it was there.
+    let calls = client.transport.counters().calls - before;
+    assert!(calls <= 2, "{calls} system calls");
+    drop(client);
+    server.join().expect("no panic");
 }

@@ -188,6 +188,8 @@ macro_rules! suite {
             a_broker_on_ipv6_is_reached,
             closing_cancels_a_receive_whose_memory_is_not_written_afterwards,
             closing_a_connection_attempt_completes_it_with_an_error,
+            closing_ends_a_send_and_a_receive_that_are_under_way_and_gives_their_memory_back,
+            closing_while_completions_are_uncollected_loses_none_of_them,
             operations_on_a_closed_connection_come_back_with_an_error,
             every_wake_up_from_another_thread_ends_a_wait,
             waking_a_running_thread_makes_only_its_next_wait_return,
@@ -338,6 +340,55 @@ fn closing_a_connection_attempt_completes_it_with_an_error<T: Subject>() {
         other => panic!("{other:?}"),
     }
     client.connect(address).expect("the id is free again");
+}
+
+fn closing_ends_a_send_and_a_receive_that_are_under_way_and_gives_their_memory_back<T: Subject>() {
+    // More than all socket buffers hold, to a peer that does not read.
+    const LEN: usize = 64 * MIB;
+    let (done, wait) = mpsc::channel::<()>();
+    let (address, server) = serve::<T>(move |stream| {
+        wait.recv().expect("the client closed");
+        drop(stream);
+    });
+    let mut client = Client::<T>::connected(address);
+    let pool = pool();
+    client.transport.submit(IoOp::Send { conn: CONN, bytes: vec![7; LEN] });
+    client.receive(&frame(&pool, 4096), 0, 4096, true);
+    client.transport.wait(Wait::Poll, &mut Vec::new()).expect("submitted");
+    client.transport.submit(IoOp::Close { conn: CONN });
+    let (mut has_sent, mut has_received) = (false, false);
+    while !(has_sent && has_received) {
+        match client.next() {
+            Completion::Sent { bytes, result, .. } => {
+                result.expect_err("nobody reads");
+                assert!(bytes.len() >= LEN, "the buffer comes back whole");
+                has_sent = true;
+            }
+            Completion::Received { result, .. } => {
+                result.expect_err("nobody writes");
+                has_received = true;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(pool.stats().in_use, 0);
+    done.send(()).expect("the server waits");
+    server.join().expect("no panic");
+}
+
+fn closing_while_completions_are_uncollected_loses_none_of_them<T: Subject>() {
+    let (address, server) = serve::<T>(echo);
+    let mut client = Client::<T>::connected(address);
+    let pool = pool();
+    client.transport.submit(IoOp::Send { conn: CONN, bytes: vec![7; 64] });
+    client.receive(&frame(&pool, 64), 0, 64, true);
+    client.transport.submit(IoOp::Close { conn: CONN });
+    let both = [client.next(), client.next()];
+    assert!(both.iter().any(|done| matches!(done, Completion::Sent { .. })), "{both:?}");
+    assert!(both.iter().any(|done| matches!(done, Completion::Received { .. })), "{both:?}");
+    drop(both);
+    assert_eq!(pool.stats().in_use, 0);
+    server.join().expect("the socket was closed");
 }
 
 fn operations_on_a_closed_connection_come_back_with_an_error<T: Subject>() {
