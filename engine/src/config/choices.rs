@@ -29,6 +29,7 @@ pub(super) const OFFSET_RESETS: &[Choice] = &[
 ];
 pub(super) const ISOLATION_LEVELS: &[Choice] = &[word("read_uncommitted"), word("read_committed")];
 pub(super) const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("adaptive"), word("spin")];
+pub(super) const HUGE_PAGES: &[Choice] = &[word("off"), word("transparent")];
 pub(super) const TRANSPORTS: &[Choice] =
     &[word("auto"), synonyms("uring", &["io_uring"]), synonyms("poll", &["epoll"])];
 pub(super) const TRUE_ONLY: &[Choice] =

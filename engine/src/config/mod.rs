@@ -33,7 +33,7 @@ pub use property::{Alias, Choice, Conversion, JavaDefault, Kind, Property, Statu
 pub use sources::{ConfigSources, ENVIRONMENT_PREFIX, MAX_PROPERTIES_FILE_BYTES, Setting};
 pub use table::PROPERTIES;
 pub use typed::{
-    AssignmentStrategy, Config, IdleStrategy, IsolationLevel, MIN_SHARD_FETCH_BYTES, OffsetReset,
+    AssignmentStrategy, Config, HugePages, IdleStrategy, IsolationLevel, MIN_SHARD_FETCH_BYTES, OffsetReset,
     ShardMemory, Transport,
 };
 

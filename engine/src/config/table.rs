@@ -1,8 +1,8 @@
 //! The table of all properties that Millstream knows.
 
 use super::choices::{
-    ADDRESS_FAMILIES, ASSIGNORS, DNS_LOOKUPS, FALSE_ONLY, GROUP_PROTOCOLS, IDLE_STRATEGIES, ISOLATION_LEVELS,
-    OFFSET_RESETS, SECURITY_PROTOCOLS, TRANSPORTS, TRUE_ONLY,
+    ADDRESS_FAMILIES, ASSIGNORS, DNS_LOOKUPS, FALSE_ONLY, GROUP_PROTOCOLS, HUGE_PAGES, IDLE_STRATEGIES,
+    ISOLATION_LEVELS, OFFSET_RESETS, SECURITY_PROTOCOLS, TRANSPORTS, TRUE_ONLY,
 };
 use super::property::{Alias, Conversion, JavaDefault, Kind, Property, Status};
 
@@ -157,6 +157,13 @@ pub static PROPERTIES: &[Property] = &[
          sending of a Fetch to the release of its data.",
     )
     .alias("queued.max.messages.kbytes", Conversion::Kibibytes),
+    used(
+        "memory.huge.pages",
+        Kind::Choice(HUGE_PAGES),
+        "What frames of 2 MiB and more lie on: off is pages of the usual size, transparent asks \
+         for huge ones, which helps on hosts that have them at hand and costs on others.",
+    )
+    .default("off"),
     bytes(
         "decompressed.batch.max.bytes",
         1 << 16,

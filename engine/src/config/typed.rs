@@ -66,6 +66,8 @@ pub struct Config {
     pub metadata_max_age: Duration,
     /// For fetched data, the whole process.
     pub memory_budget_bytes: u64,
+    /// What large frames lie on.
+    pub memory_huge_pages: HugePages,
     /// The most that one batch decompresses to.
     pub decompressed_batch_max_bytes: usize,
     /// The most records in one dispatch, at least 1.
@@ -154,6 +156,16 @@ pub enum IdleStrategy {
     Spin,
     /// Looks again for a while after work, as long as work comes that soon, and then sleeps.
     Adaptive,
+}
+
+/// What the memory of large frames lies on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum HugePages {
+    /// Pages of the usual size.
+    Off,
+    /// Frames of 2 MiB and more ask for transparent huge pages.
+    Transparent,
 }
 
 /// How sockets are driven.
@@ -255,6 +267,7 @@ impl Config {
             receive_message_max_bytes: values.size("receive.message.max.bytes"),
             metadata_max_age: values.millis("metadata.max.age.ms"),
             memory_budget_bytes: values.integer("memory.budget.bytes").unsigned_abs(),
+            memory_huge_pages: huge_pages(&values),
             decompressed_batch_max_bytes: values.size("decompressed.batch.max.bytes"),
             max_poll_records: values.size("max.poll.records"),
             max_poll_bytes: values.size("max.poll.bytes"),
@@ -378,6 +391,13 @@ fn idle_strategy(values: &Values) -> IdleStrategy {
         "spin" => IdleStrategy::Spin,
         "adaptive" => IdleStrategy::Adaptive,
         _ => IdleStrategy::Park,
+    }
+}
+
+fn huge_pages(values: &Values) -> HugePages {
+    match values.word("memory.huge.pages") {
+        "transparent" => HugePages::Transparent,
+        _ => HugePages::Off,
     }
 }
 

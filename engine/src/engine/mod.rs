@@ -22,7 +22,7 @@ pub use reply::Reply;
 pub use signals::Signals;
 
 use crate::caller::CallerShard;
-use crate::config::{Config, CoresSetting};
+use crate::config::{Config, CoresSetting, HugePages};
 use crate::control::{Snapshot, Subscription};
 use crate::driver::{StartSetup, StopOrder, Waker, start, start_caller_driven};
 use crate::error::{BoxError, Error};
@@ -217,6 +217,9 @@ impl Prepared {
         }
         tracing::info!(%transport, "{}", self.plan);
         tracing::info!("{}", self.footprint());
+        if self.config.memory_huge_pages == HugePages::Transparent {
+            tracing::info!("frames of 2 MiB and more ask for huge pages");
+        }
         let (requests, received) = sync_channel(REQUESTS_MAX);
         let stop = Arc::new(StopOrder::new());
         let vitals = Vitals::new(&self.plan.shards, transport, self.config.max_poll_interval);

@@ -126,7 +126,7 @@ impl Shard {
             share_bytes: settings.fetch_share_bytes + settings.decode_reserve_bytes,
             decode_reserve_bytes: settings.decode_reserve_bytes,
             response_max_bytes: settings.response_max_bytes,
-            huge_pages: false,
+            huge_pages: settings.huge_pages,
         };
         let home = Arc::clone(&setup.bell);
         let mut stats = ShardStats::new(setup.index);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::{Config, ConfigError, IsolationLevel};
+use crate::config::{Config, ConfigError, HugePages, IsolationLevel};
 
 /// Batches waiting on a lane are worth at most this many partition fetches, so that one can be handled while the
 /// next is on its way.
@@ -28,6 +28,8 @@ pub(crate) struct ShardSettings {
     pub(crate) fetch_share_bytes: usize,
     /// Beside it, for one decompression.
     pub(crate) decode_reserve_bytes: usize,
+    /// Whether large frames ask for huge pages.
+    pub(crate) huge_pages: bool,
     /// What one lane may have waiting before it is not fetched any more.
     pub(crate) lane_share_bytes: usize,
     /// How long a batch may be out.
@@ -63,6 +65,7 @@ impl ShardSettings {
             response_max_bytes: config.receive_message_max_bytes,
             fetch_share_bytes: memory.fetch_bytes,
             decode_reserve_bytes: memory.decompression_bytes,
+            huge_pages: config.memory_huge_pages == HugePages::Transparent,
             lane_share_bytes,
             max_poll_interval: config.max_poll_interval,
             request_timeout: config.request_timeout,

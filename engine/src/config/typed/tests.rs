@@ -57,6 +57,8 @@ fn words_become_their_types() {
     assert_eq!(config(&["auto.offset.reset=error"]).auto_offset_reset, OffsetReset::None);
     assert_eq!(config(&["isolation.level=read_committed"]).isolation_level, IsolationLevel::ReadCommitted);
     assert_eq!(config(&["idle.strategy=spin"]).idle_strategy, IdleStrategy::Spin);
+    assert_eq!(config(&[]).memory_huge_pages, HugePages::Off);
+    assert_eq!(config(&["memory.huge.pages=transparent"]).memory_huge_pages, HugePages::Transparent);
     let adaptive = config(&["idle.strategy=adaptive", "idle.spin.us=250"]);
     assert_eq!(adaptive.idle_strategy, IdleStrategy::Adaptive);
     assert_eq!(adaptive.idle_spin, Duration::from_micros(250));
