@@ -8,6 +8,7 @@ use crate::config::{self, ConfigArgs};
 use crate::consume::args::{self as consume_args, ConsumeArgs};
 use crate::demo::args::{self as demo_args, DemoArgs};
 use crate::exit::{self, Failure};
+use crate::verifiable::args::{self as verifiable_args, VerifiableArgs};
 
 const HELP: &str = "\
 usage: millstream COMMAND [options]
@@ -18,6 +19,8 @@ Commands:
   demo      start a broker inside this process, consume it on every core, and verify each record
   consume   consume a Kafka cluster; kcat's letters
   config    list every property with its value in force and where it is from; sort pasted ones
+  verifiable-consumer
+            say what a member of a group does in JSON lines, for Kafka's system tests
 
   millstream COMMAND --help    the options of a command
   millstream --version
@@ -39,6 +42,8 @@ pub(crate) enum Command {
     Consume(Box<ConsumeArgs>),
     /// `config`.
     Config(ConfigArgs),
+    /// `verifiable-consumer`.
+    Verifiable(Box<VerifiableArgs>),
 }
 
 /// Reads the command line.
@@ -60,6 +65,10 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, Failure> {
             None => help(consume_args::HELP),
         }),
         "config" => Ok(config::parse(parser)?.map_or_else(|| help(config::HELP), Command::Config)),
+        "verifiable-consumer" => Ok(match verifiable_args::parse(parser)? {
+            Some(args) => Command::Verifiable(Box::new(args)),
+            None => help(verifiable_args::HELP),
+        }),
         other => Err(usage(format_args!("{other:?} is no command: demo, consume and config are"))),
     }
 }
@@ -96,6 +105,8 @@ mod tests {
             &["consume", "-h"],
             &["config", "--help"],
             &["config", "check", "-h"],
+            &["verifiable-consumer"],
+            &["verifiable-consumer", "--help"],
         ] {
             let Ok(Command::Print(page)) = read(arguments) else { panic!("{arguments:?}") };
             assert!(page.starts_with("usage: millstream ") && page.ends_with(exit::HELP), "{arguments:?}");

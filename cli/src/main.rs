@@ -4,14 +4,17 @@ mod args;
 mod config;
 mod consume;
 mod demo;
+mod ended;
 mod exit;
 mod logging;
 mod measure;
 mod process;
+mod sink;
 mod summary;
 mod tally;
 mod terminal;
 mod units;
+mod verifiable;
 mod watch;
 
 use std::process::ExitCode;
@@ -39,5 +42,6 @@ fn run(process_start: Instant) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, process_start),
         Command::Consume(args) => consume::run(&args, process_start),
         Command::Config(args) => config::run(&args),
+        Command::Verifiable(args) => verifiable::run(&args),
     }
 }

@@ -10,3 +10,4 @@ pub mod kafka;
 pub mod numbers;
 pub mod seccomp;
 pub mod turnstile;
+pub mod verifiable;

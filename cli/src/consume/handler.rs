@@ -10,8 +10,9 @@ use millstream::{Batch, Context, Handler, Outcome};
 use super::args::Output;
 use super::envelope;
 use super::fields::RecordFields;
-use super::sink::Sink;
+use crate::ended::Ended;
 use crate::measure::{RunClock, Sampler};
+use crate::sink::Sink;
 use crate::tally::{Tally, Totals};
 
 /// A shard's buffer goes to standard output once it holds so much, and at the end of each batch.
@@ -35,17 +36,6 @@ pub(crate) struct Run {
     pub(crate) stop_at_timestamp_ms: Option<i64>,
     /// Whether offsets are committed, so that what was not written must not count as handled.
     pub(crate) commits: bool,
-}
-
-/// Why a handler ends the run.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Ended {
-    /// All records that were asked for have been handled, and some of this batch were not asked for.
-    #[error("as many records as asked for were handled")]
-    CountReached,
-    /// Standard output takes no more.
-    #[error("standard output: {0}")]
-    Output(#[from] io::Error),
 }
 
 /// One partition's handler.

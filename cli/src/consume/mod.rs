@@ -10,7 +10,6 @@ mod hint;
 mod list;
 mod offset;
 mod progress;
-mod sink;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -18,21 +17,20 @@ use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use millstream::config::{Config, ConfigSources};
-use millstream::{
-    Engine, EngineBuilder, Error, LaneErrorCause, Partitions, Prepared, Signals, StartPosition,
-};
+use millstream::{Engine, EngineBuilder, Partitions, Prepared, Signals, StartPosition};
 
+use crate::ended::{Ended, was_wanted};
 use crate::exit::Failure;
 use crate::measure::RunClock;
+use crate::sink::Sink;
 use crate::summary::Summary;
 use crate::tally::Totals;
 use crate::terminal;
 use crate::watch::Watch;
 use args::{ConsumeArgs, Mode, Output};
-use handler::{Consumer, Ended, Run};
+use handler::{Consumer, Run};
 use offset::Offset;
 use progress::Progress;
-use sink::Sink;
 
 /// Runs the command. `process_start` is the first instant that the program could take.
 pub(crate) fn run(args: &ConsumeArgs, process_start: Instant) -> Result<(), Failure> {
@@ -153,16 +151,4 @@ fn config(args: &ConsumeArgs) -> Result<Config, Failure> {
 /// Progress goes to a terminal that records do not go to as well.
 fn shows_progress(args: &ConsumeArgs) -> bool {
     io::stderr().is_terminal() && (args.output == Output::Quiet || !io::stdout().is_terminal())
-}
-
-/// Tells the ends that were wanted from the failures.
-fn was_wanted(ended: Result<(), Error>) -> Result<(), Failure> {
-    let Err(Error::Lane(failed)) = &ended else { return Ok(ended?) };
-    let LaneErrorCause::Handler(error) = failed.cause() else { return Ok(ended?) };
-    match error.downcast_ref::<Ended>() {
-        Some(Ended::CountReached) => Ok(()),
-        Some(Ended::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::OutputClosed),
-        Some(Ended::Output(error)) => Err(Failure::Failed(format!("standard output: {error}"))),
-        None => Ok(ended?),
-    }
 }

@@ -5,3 +5,4 @@ mod config_check;
 mod consume;
 mod demo;
 mod failures;
+mod verifiable;

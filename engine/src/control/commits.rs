@@ -305,7 +305,7 @@ impl Commits {
             self.refused = Some((flight.member, now + REFUSED_TIME));
         }
         if !committed.is_empty() {
-            tracing::debug!(partitions = committed.len(), "committed");
+            notices.push(EngineEvent::Committed { offsets: committed.clone() });
         }
         self.answer_waiters(serial, &committed, trouble.as_ref(), is_retried);
         aftermath

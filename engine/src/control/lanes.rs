@@ -57,6 +57,8 @@ pub(super) struct Lane {
     pub(super) leaderless_since: Option<Instant>,
     /// Paused by request.
     pub(super) paused: bool,
+    /// Its handler has ended before it had to, and it was not taken away.
+    pub(super) has_ended_in_order: bool,
     /// Seeks sent in this opening.
     pub(super) seek: u32,
     /// How far it has come.
@@ -121,6 +123,7 @@ impl Lanes {
             claimed_at: None,
             leaderless_since: None,
             paused: false,
+            has_ended_in_order: false,
             seek: 0,
             progress: Progress::default(),
         });

@@ -171,7 +171,13 @@ impl Control {
                 // Its task, or records in flight, may have had time until the deadline.
                 self.command(shard, Command::Close { lane, reason, deadline });
             }
-            Phase::Closed if reason == CloseReason::Lost => self.release(lane),
+            // Its final mark must not be committed.
+            Phase::Closed if reason == CloseReason::Lost => {
+                known.has_ended_in_order = false;
+                let at = known.at.clone();
+                self.release(lane);
+                self.notify(EngineEvent::Lost { at });
+            }
             Phase::Closing(_) | Phase::Closed => {}
         }
     }
@@ -193,6 +199,9 @@ impl Control {
                 stopping.note(&released, self.commits.is_some());
             }
             self.is_reconcile_due = true;
+            if released.has_ended_in_order {
+                self.notify(EngineEvent::Revoked { at: released.at });
+            }
         }
     }
 

@@ -61,6 +61,11 @@ impl Progress {
         self.is_dirty() && self.newest() != self.in_flight.map(|marked| marked.mark)
     }
 
+    /// A request that takes some of it along is not answered yet.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.in_flight.is_some()
+    }
+
     /// Takes what is to be committed along in a request.
     pub(super) fn send(&mut self) -> Option<Mark> {
         self.in_flight = self.newest.filter(|_| self.is_dirty());

@@ -74,21 +74,21 @@ impl Control {
         if let Some(mark) = mark {
             known.on_mark(mark, now);
         }
-        let at = known.at.clone();
         if known.phase == Phase::Closing(CloseReason::Lost) {
+            let at = known.at.clone();
             self.release(lane);
             self.notify(EngineEvent::Lost { at });
             return;
         }
-        let was_closing = known.phase == Phase::Closing(CloseReason::Revoked);
+        let is_late = is_abandoned && known.phase == Phase::Closing(CloseReason::Revoked);
         known.phase = Phase::Closed;
-        if is_abandoned && was_closing {
+        known.has_ended_in_order = !is_late;
+        if is_late {
+            let at = known.at.clone();
             if let Some(stopping) = &mut self.stopping {
                 stopping.abandoned(known);
             }
             self.notify(EngineEvent::NotClosedInTime { at });
-        } else {
-            self.notify(EngineEvent::Revoked { at });
         }
         self.release_closed();
     }
@@ -131,12 +131,17 @@ impl Control {
         }
         let closed = self.lanes.iter().filter(|lane| lane.phase == Phase::Closed);
         let (waiting, done): (Vec<_>, Vec<_>) = closed
-            .map(|lane| (lane.id, is_commit_wanted && lane.progress.is_dirty()))
+            .map(|lane| {
+                // What is on its way is waited for even if nothing more is wanted.
+                let may_be_committed = is_commit_wanted || lane.progress.is_in_flight();
+                (lane.id, may_be_committed && lane.progress.is_dirty())
+            })
             .partition(|(_, waits)| *waits);
         for (lane, _) in done {
             self.release(lane);
         }
-        if !waiting.is_empty()
+        if is_commit_wanted
+            && !waiting.is_empty()
             && let Some(commits) = &mut self.commits
         {
             commits.want();

@@ -10,6 +10,7 @@ pub use stream::{Events, NextEvent};
 
 use crate::control::TopicPartition;
 use crate::error::LaneError;
+use crate::report::PartitionOffset;
 
 /// What events are logged as, so that a filter can tell them from the rest.
 const LOG_TARGET: &str = "millstream::events";
@@ -43,7 +44,8 @@ pub enum EngineEvent {
         /// The first offset to be delivered, -1 where its factory has to name it.
         offset: i64,
     },
-    /// A partition was given up in order: its handler has ended, and what it has done is about to be committed.
+    /// A partition was given up in order: its handler has ended, and what it has done is committed, if it was to be
+    /// (a commit that failed was told before, as [`CommitFailed`](Self::CommitFailed)).
     #[non_exhaustive]
     Revoked {
         /// The partition.
@@ -111,6 +113,12 @@ pub enum EngineEvent {
         topic: String,
         /// Why.
         reason: String,
+    },
+    /// The coordinator has taken a commit.
+    #[non_exhaustive]
+    Committed {
+        /// What is committed now, by partition.
+        offsets: Vec<PartitionOffset>,
     },
     /// An offset could not be committed.
     #[non_exhaustive]
@@ -182,7 +190,9 @@ impl EngineEvent {
     /// Writes it to the log, at the level that it deserves.
     pub(crate) fn log(&self) {
         match self {
-            Self::Opened { .. } | Self::Revoked { .. } => tracing::debug!(target: LOG_TARGET, "{self}"),
+            Self::Opened { .. } | Self::Revoked { .. } | Self::Committed { .. } => {
+                tracing::debug!(target: LOG_TARGET, "{self}");
+            }
             Self::Assigned { .. } => tracing::info!(target: LOG_TARGET, "{self}"),
             Self::Failed { .. } => tracing::error!(target: LOG_TARGET, "{self}"),
             _ => tracing::warn!(target: LOG_TARGET, "{self}"),
@@ -225,6 +235,7 @@ impl fmt::Display for EngineEvent {
                 write!(f, "{at}: the topic was deleted and created again; starting anew")
             }
             Self::TopicUnavailable { topic, reason } => write!(f, "topic {topic}: {reason}"),
+            Self::Committed { offsets } => write!(f, "committed {} partition(s)", offsets.len()),
             Self::CommitFailed { at, offset, reason, retried } => {
                 let after = if *retried { "trying again" } else { "not tried again" };
                 write!(f, "{at}: commit of offset {offset} failed, {after}: {reason}")

@@ -34,8 +34,14 @@ fn a_gap_is_an_event_with_its_range_and_the_log_goes_on_behind_it() {
 fn the_life_of_partitions_is_told_in_order_until_the_engine_ends() {
     let broker = broker_with(Config::default(), 2, 10);
     let journal = Journal::default();
-    let running =
-        engine(&broker).group(GROUP).topics([TOPIC]).build().unwrap().start(journal.factory()).unwrap();
+    let running = engine(&broker)
+        .property("auto.commit.interval.ms", "600000")
+        .group(GROUP)
+        .topics([TOPIC])
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap();
     // A reader that comes late is told what was before.
     journal.wait_until(|entries| entries.total() == 20);
     let events = running.handle().events();
@@ -47,6 +53,7 @@ fn the_life_of_partitions_is_told_in_order_until_the_engine_ends() {
             "assigned 2 partition(s) in generation 1",
             "numbers-0 opened on shard 0 at offset 0",
             "numbers-1 opened on shard 0 at offset 0",
+            "committed 2 partition(s)",
             "numbers-0 closed",
             "numbers-1 closed",
         ]

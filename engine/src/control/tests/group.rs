@@ -102,8 +102,25 @@ fn the_final_commit_is_answered_before_the_join_leaves() {
     }
     world.settle();
     assert_eq!(times(&world, 0, ApiKey::OffsetCommit), [now]);
+    let told = |world: &World| {
+        let ends = world.members[0].notices.iter().filter_map(|notice| match notice {
+            EngineEvent::Committed { offsets } => {
+                Some(offsets.iter().map(|at| format!("{}-{} committed", at.topic, at.partition)).collect())
+            }
+            EngineEvent::Revoked { at } => Some(vec![format!("{at} given up")]),
+            _ => None,
+        });
+        ends.flatten().collect::<Vec<String>>()
+    };
+    assert_eq!(told(&world), [""; 0], "nothing is given up before it is committed");
     assert!(world.run_until(5 * SECOND, |world| times(world, 0, ApiKey::JoinGroup).len() == 3));
     assert_eq!(world.now, now + SECOND, "the join waits for the commit's answer, and for nothing else");
+    let told = told(&world);
+    for partition in 0..4 {
+        let place =
+            |what: &str| told.iter().position(|said| *said == format!("t-{partition} {what}")).unwrap();
+        assert!(place("committed") < place("given up"), "{told:?}");
+    }
     assert!(world.run_until(10 * SECOND, |world| shares(world, &[2, 2])));
     assert!(world.members.iter().flat_map(|member| member.opened()).all(|name| name.ends_with("@9")));
 }
@@ -376,6 +393,23 @@ fn a_commit_that_a_handler_asks_for_does_not_wait_for_the_interval() {
     world.event(0, 0, Event::CommitRequested);
     world.settle();
     assert_eq!(times(&world, 0, ApiKey::OffsetCommit).len(), 1);
+}
+
+#[test]
+fn a_commit_under_way_is_awaited_when_the_engine_stops_although_no_other_is_wanted() {
+    let mut world = started(&[("enable.auto.commit", "false")]);
+    world.cluster.inject(Fault::new(ApiKey::OffsetCommit, Effect::Delay(SECOND)), world.now);
+    world.mark(0, "t", 0, 3);
+    world.event(0, 0, Event::CommitRequested);
+    world.settle();
+    let sent = world.now;
+    assert_eq!(times(&world, 0, ApiKey::OffsetCommit), [sent]);
+    shutdown(&mut world, 0, 20 * SECOND);
+    assert!(world.run_until(5 * SECOND, |world| world.members[0].ended.is_some()));
+    assert_eq!(world.now, sent + SECOND);
+    let report = world.members[0].ended.as_ref().unwrap().as_ref().unwrap();
+    assert_eq!(report.committed.iter().map(ToString::to_string).collect::<Vec<_>>(), ["t-0@3"]);
+    assert!(report.uncommitted.is_empty());
 }
 
 #[test]

@@ -21,7 +21,7 @@ impl Sink {
         Ok(Self::new(io::stdout().as_fd().try_clone_to_owned()?.into()))
     }
 
-    pub(super) fn new(file: File) -> Self {
+    pub(crate) fn new(file: File) -> Self {
         Self(Mutex::new(Inner { file, ends_in_line: false }))
     }
 
