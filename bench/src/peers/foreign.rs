@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 /// What of a failed build's output is worth repeating.
 const OUTPUT_LINES_MAX: usize = 20;
 
-/// How the JVM is started. The collector that needs no second thread, as there is one core; no counters in a mapped file;
-/// a heap of a fixed size, so that its growth is not part of what is measured. 1 GiB was no faster.
+/// How the JVM is started. The collector that needs no second thread, as there is one core; no counters in a mapped
+/// file; a heap of a fixed size, so that its growth is not part of what is measured. 1 GiB was no faster.
 const JVM_FLAGS: [&str; 4] = ["-XX:+UseSerialGC", "-Xms512m", "-Xmx512m", "-XX:-UsePerfData"];
 
 /// A peer in another language.
@@ -93,7 +93,8 @@ impl Foreign {
         }
     }
 
-    /// Builds it, which takes seconds, or a minute for the first time. Two builds of the same peer must not run at once.
+    /// Builds it, which takes seconds, or a minute for the first time. Two builds of the same peer must not run at
+    /// once.
     ///
     /// # Errors
     /// If a tool is missing or the build fails.
