@@ -1,9 +1,9 @@
 //! What decoding compressed batches costs without any client: CRC and codec, over the same batches, out of memory.
 //!
 //! With the drain it makes the limit for compressed data: no client takes less than `t_crc + t_codec + t_drain` with
-//! these codecs. Batches are copied into a window of a Fetch response's size first, untimed, as they would lie in a frame
-//! that was just received; then the CRC of all of them is timed, then the decompression of all of them. A client that does
-//! both batch by batch finds each batch in a nearer cache the second time.
+//! these codecs. Batches are copied into a window of a Fetch response's size first, untimed, as they would lie in a
+//! frame that was just received; then the CRC of all of them is timed, then the decompression of all of them. A client
+//! that does both batch by batch finds each batch in a nearer cache the second time.
 
 use std::hint::black_box;
 use std::time::Duration;

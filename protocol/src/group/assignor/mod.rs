@@ -29,8 +29,8 @@ pub enum Assignor {
     /// As even as can be, and members keep what they had as far as that allows. Eager: everybody lets go of everything
     /// before joining.
     Sticky,
-    /// As [`Assignor::Sticky`], but members go on with what they keep (KIP-429): a partition that changes hands is given
-    /// to nobody until its former owner has let go of it and joined again.
+    /// As [`Assignor::Sticky`], but members go on with what they keep (KIP-429): a partition that changes hands is
+    /// given to nobody until its former owner has let go of it and joined again.
     CooperativeSticky,
 }
 

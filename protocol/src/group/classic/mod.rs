@@ -1,4 +1,5 @@
-//! Membership in a classic consumer group: JoinGroup, SyncGroup, Heartbeat, LeaveGroup; eager and cooperative rebalancing.
+//! Membership in a classic consumer group: JoinGroup, SyncGroup, Heartbeat, LeaveGroup; eager and cooperative
+//! rebalancing.
 //!
 //! ```text
 //!          start                JoinGroup           leader: partition counts
@@ -13,8 +14,8 @@
 //! and reports what happened. A partition is consumed from `Assigned` until `Revoke` or `Lost`.
 //!
 //! Non-obvious:
-//! - Under an eager assignor all partitions are given up before JoinGroup is sent, and only when the caller says so with
-//!   [`revoked`](ClassicGroup::revoked): the final commit must be answered under the old generation. Heartbeats
+//! - Under an eager assignor all partitions are given up before JoinGroup is sent, and only when the caller says so
+//!   with [`revoked`](ClassicGroup::revoked): the final commit must be answered under the old generation. Heartbeats
 //!   go on meanwhile. The coordinator's patience is `max.poll.interval.ms`.
 //! - Cooperatively (KIP-429; where every configured assignor can) a member keeps its partitions while it joins. After
 //!   SyncGroup it gives up those that were not assigned again, and joins once more: only then does the leader give
