@@ -96,6 +96,17 @@ pub enum Error {
         reason: String,
     },
 
+    /// An offset that was asked for could not be found.
+    #[error("the offset of {topic}-{partition} cannot be told: {reason}")]
+    Lookup {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// What was answered last, and by whom.
+        reason: String,
+    },
+
     /// The engine has ended, or is about to, and takes no more requests.
     #[error("the engine has stopped")]
     Stopped,

@@ -82,6 +82,7 @@ mod link;
 mod memory;
 mod net;
 pub mod offload;
+mod offsets;
 mod on_shard;
 #[cfg(feature = "pieces")]
 #[doc(hidden)]
@@ -108,6 +109,7 @@ pub use handler::{
 };
 pub use health::{Health, HealthProblem};
 pub use net::TransportKind;
+pub use offsets::{CommittedOffset, OffsetToCommit, TimestampOffset};
 pub use position::StartPosition;
 pub use report::{CommitReport, PartitionOffset, Report};
 pub use stats::{BlockedBy, CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, Stage, StageSummary};

@@ -25,7 +25,6 @@ pub(super) const OFFSET_RESETS: &[Choice] = &[
     synonyms("earliest", &["smallest", "beginning"]),
     synonyms("latest", &["largest", "end"]),
     synonyms("none", &["error"]),
-    later("by_duration:", &[], Some("use earliest, latest or none")),
 ];
 pub(super) const ISOLATION_LEVELS: &[Choice] = &[word("read_uncommitted"), word("read_committed")];
 pub(super) const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("adaptive"), word("spin")];

@@ -103,6 +103,7 @@ fn values(kind: Kind) -> String {
         Kind::Integer { unit, min, max } => format!("{min} to {max} {unit}"),
         Kind::Choice(choices) => words(choices),
         Kind::Choices(choices) => format!("list of {}", words(choices)),
+        Kind::OffsetReset(choices) => format!("{}, `by_duration:` and a time such as `PT1H`", words(choices)),
         Kind::Servers => "list of `host:port`".to_owned(),
         Kind::Cores => "`auto` or a list such as `0-3,6`".to_owned(),
     }

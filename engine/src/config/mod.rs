@@ -7,6 +7,7 @@
 mod bootstrap;
 mod check;
 mod choices;
+mod duration;
 mod effective;
 mod error;
 mod markdown;

@@ -91,6 +91,8 @@ pub enum Kind {
     Choice(&'static [Choice]),
     /// A list of such words, parted by commas, the most wanted first.
     Choices(&'static [Choice]),
+    /// One of some words, or `by_duration:` and a span of time as ISO 8601 writes it.
+    OffsetReset(&'static [Choice]),
     /// A list of `host:port`, parted by commas.
     Servers,
     /// `auto`, or a list of core ids such as `0-3,6`.

@@ -83,9 +83,9 @@ pub static PROPERTIES: &[Property] = &[
     millis("auto.commit.interval.ms", 0, "5000", "Time between automatic commits."),
     used(
         "auto.offset.reset",
-        Kind::Choice(OFFSET_RESETS),
+        Kind::OffsetReset(OFFSET_RESETS),
         "Where to start when there is no committed offset or it is out of range: earliest, \
-         latest, or none (an error).",
+         latest, by_duration:PT1H (at the first record of the last hour; ISO 8601), or none (an error).",
     )
     .default("latest"),
     used(

@@ -132,6 +132,8 @@ pub enum OffsetReset {
     Earliest,
     /// After the last record there is.
     Latest,
+    /// At the first record that is not older than this (KIP-1106); after the last record where all are.
+    ByDuration(Duration),
     /// Nowhere: an error.
     None,
 }
@@ -372,10 +374,9 @@ fn assignors(values: &Values) -> Vec<AssignmentStrategy> {
 // The table admits no other words than those that are matched here, so that the last arm stands for one word.
 
 fn offset_reset(values: &Values) -> OffsetReset {
-    match values.word("auto.offset.reset") {
-        "earliest" => OffsetReset::Earliest,
-        "latest" => OffsetReset::Latest,
-        _ => OffsetReset::None,
+    match values.value("auto.offset.reset") {
+        Some(&Value::Reset(reset)) => reset,
+        _ => unreachable!("the table has auto.offset.reset with a default"),
     }
 }
 

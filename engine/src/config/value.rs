@@ -3,10 +3,15 @@
 use millstream_tuning::CoresSetting;
 
 use super::bootstrap::{self, HostPort};
+use super::duration;
 use super::property::{Choice, Conversion, Kind};
+use super::typed::OffsetReset;
 
 /// Kafka writes strings with a 16-bit length.
 const MAX_TEXT_BYTES: usize = i16::MAX as usize;
+
+/// What a reset by a span of time begins with.
+const BY_DURATION: &str = "by_duration:";
 
 /// A value of the right kind and in its range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +21,7 @@ pub(super) enum Value {
     Integer(i64),
     Word(&'static str),
     Words(Vec<&'static str>),
+    Reset(OffsetReset),
     Servers(Vec<HostPort>),
     Cores(CoresSetting),
 }
@@ -47,6 +53,7 @@ impl Value {
             Kind::Integer { min, max, .. } => integer(text, conversion, min, max).map(Self::Integer),
             Kind::Choice(choices) => choose(choices, text).map(Self::Word),
             Kind::Choices(choices) => words(choices, text).map(Self::Words),
+            Kind::OffsetReset(choices) => offset_reset(choices, text).map(Self::Reset),
             Kind::Servers => {
                 bootstrap::parse(text).map(Self::Servers).map_err(|problem| Refusal::Bad(Some(problem)))
             }
@@ -64,6 +71,10 @@ impl Value {
             Self::Integer(value) => value.to_string(),
             Self::Word(word) => (*word).to_owned(),
             Self::Words(words) => words.join(","),
+            Self::Reset(OffsetReset::Earliest) => "earliest".to_owned(),
+            Self::Reset(OffsetReset::Latest) => "latest".to_owned(),
+            Self::Reset(OffsetReset::None) => "none".to_owned(),
+            Self::Reset(OffsetReset::ByDuration(back)) => format!("{BY_DURATION}{}", duration::text(*back)),
             Self::Servers(servers) => servers.iter().map(HostPort::to_string).collect::<Vec<_>>().join(","),
             Self::Cores(cores) => cores.to_string(),
         }
@@ -90,6 +101,9 @@ pub(super) fn expected(kind: Kind, conversion: Conversion) -> String {
         },
         Kind::Choice(choices) => format!("one of {}", supported(choices)),
         Kind::Choices(choices) => format!("a list of {}, parted by commas", supported(choices)),
+        Kind::OffsetReset(choices) => {
+            format!("one of {}, or {BY_DURATION} and a time such as PT1H or P7D", supported(choices))
+        }
         Kind::Servers => "a list of host:port, parted by commas".to_owned(),
         Kind::Cores => "auto or a list of core ids such as 0-3,6".to_owned(),
     }
@@ -113,6 +127,20 @@ fn integer(text: &str, conversion: Conversion, min: i64, max: i64) -> Result<i64
 fn choose(choices: &'static [Choice], text: &str) -> Result<&'static str, Refusal> {
     let choice = choices.iter().find(|choice| choice.matches(text)).ok_or(Refusal::Bad(None))?;
     choice.not_yet.map_or(Ok(choice.word), |reason| Err(Refusal::NotYet(reason)))
+}
+
+fn offset_reset(choices: &'static [Choice], text: &str) -> Result<OffsetReset, Refusal> {
+    let begins = text.get(..BY_DURATION.len()).is_some_and(|start| start.eq_ignore_ascii_case(BY_DURATION));
+    if begins {
+        let back = duration::parse(&text[BY_DURATION.len()..]).map_err(|why| Refusal::Bad(Some(why)))?;
+        return Ok(OffsetReset::ByDuration(back));
+    }
+    // The table admits no other words, so that the last arm stands for one word.
+    Ok(match choose(choices, text)? {
+        "earliest" => OffsetReset::Earliest,
+        "latest" => OffsetReset::Latest,
+        _ => OffsetReset::None,
+    })
 }
 
 fn words(choices: &'static [Choice], text: &str) -> Result<Vec<&'static str>, Refusal> {

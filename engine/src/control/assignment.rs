@@ -13,7 +13,7 @@ use crate::event::EngineEvent;
 
 /// Answers in a row that must call a topic unknown before it counts as such: a topic that was just created is not
 /// known to all brokers at once.
-const UNKNOWN_TOPIC_ANSWERS: u32 = 5;
+pub(super) const UNKNOWN_TOPIC_ANSWERS: u32 = 5;
 
 impl Control {
     /// Takes the topics' partitions, as far as they are known by now, for the ones to own.

@@ -8,12 +8,14 @@ use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::ErrorCode;
 
 use super::brokers::Failure;
+use super::given_commits::{GivenCommit, GivenCommits};
 use super::lanes::Lanes;
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, CommitAsk, CommitMember, CommitOffset};
 use crate::error::Error;
 use crate::event::EngineEvent;
 use crate::link::LaneId;
+use crate::offsets::OffsetToCommit;
 use crate::reply::Promise;
 use crate::report::{CommitReport, PartitionOffset};
 use crate::stats::StageHistogram;
@@ -64,6 +66,7 @@ pub(super) struct Commits {
     /// In whose name the coordinator refused the last commit, and until when it is not tried again under the same.
     refused: Option<(CommitMember, Instant)>,
     waiters: Vec<Waiter>,
+    given: GivenCommits,
     /// Mark arrived → commit answered.
     pub(super) latency: StageHistogram,
     /// Requests answered without an error.
@@ -76,6 +79,8 @@ pub(super) struct Commits {
 struct InFlight {
     serial: u64,
     lanes: Vec<LaneId>,
+    /// Offsets that user code has named, instead of what lanes have marked.
+    given: Option<GivenCommit>,
     member: CommitMember,
 }
 
@@ -106,6 +111,7 @@ impl Commits {
             serial: 0,
             refused: None,
             waiters: Vec::new(),
+            given: GivenCommits::default(),
             latency: StageHistogram::new(),
             succeeded: 0,
             failed: 0,
@@ -155,6 +161,16 @@ impl Commits {
         });
     }
 
+    /// Commits offsets that user code has named, and answers when that is done.
+    pub(super) fn commit_given(
+        &mut self,
+        offsets: Vec<OffsetToCommit>,
+        promise: Promise<Result<CommitReport, Error>>,
+        now: Instant,
+    ) {
+        self.given.add(offsets, promise, now + self.rules.patience);
+    }
+
     /// Whether the coordinator does not take commits in this name any more.
     pub(super) fn is_refused(&self, member: &CommitMember) -> bool {
         self.refused.as_ref().is_some_and(|(refused, _)| refused == member)
@@ -170,11 +186,13 @@ impl Commits {
         for waiter in self.waiters.drain(..) {
             waiter.promise.fulfil(Err(Error::RebalanceInProgress));
         }
+        self.given.interrupt();
     }
 
     /// Whether there is something to commit by now.
     pub(super) fn is_due(&self, lanes: &Lanes, now: Instant) -> bool {
-        (self.is_wanted || self.next.is_some_and(|next| next <= now)) && lanes.any_dirty()
+        let is_wanted = self.is_wanted || self.next.is_some_and(|next| next <= now);
+        is_wanted && lanes.any_dirty() || !self.given.is_empty()
     }
 
     /// The request that is due now, in the name of `member`.
@@ -184,7 +202,7 @@ impl Commits {
         member: &CommitMember,
         now: Instant,
     ) -> Option<(u64, CommitAsk)> {
-        let is_due = self.is_wanted || self.next.is_some_and(|next| next <= now);
+        let is_due = self.is_wanted || self.next.is_some_and(|next| next <= now) || !self.given.is_empty();
         let may = self.in_flight.is_none()
             && self.not_before.is_none_or(|at| at <= now)
             && self.refused_until(member).is_none_or(|until| until <= now);
@@ -193,6 +211,9 @@ impl Commits {
         }
         self.not_before = None;
         self.refused = None;
+        if let Some(given) = self.given.take() {
+            return Some(self.send_given(given, member));
+        }
         self.is_wanted = false;
         self.next = self.rules.interval.map(|interval| now + interval);
         let mut taken = Vec::new();
@@ -201,27 +222,44 @@ impl Commits {
             if let Some(mark) = lane.progress.send() {
                 taken.push(lane.id);
                 let (offset, leader_epoch) = (mark.next_offset, mark.leader_epoch);
-                offsets.push(CommitOffset { at: lane.at.clone(), offset, leader_epoch });
+                let metadata = String::new();
+                offsets.push(CommitOffset { at: lane.at.clone(), offset, leader_epoch, metadata });
             }
         }
         if offsets.is_empty() {
             return None;
         }
         self.serial += 1;
-        self.in_flight = Some(InFlight { serial: self.serial, lanes: taken, member: member.clone() });
+        self.in_flight =
+            Some(InFlight { serial: self.serial, lanes: taken, given: None, member: member.clone() });
         let ask = CommitAsk { group: Arc::clone(&self.rules.group), member: member.clone(), offsets };
         Some((self.serial, ask))
+    }
+
+    fn send_given(&mut self, mut given: GivenCommit, member: &CommitMember) -> (u64, CommitAsk) {
+        given.begin_attempt();
+        self.serial += 1;
+        let offsets = given.offsets().cloned().collect();
+        let (serial, given) = (self.serial, Some(given));
+        self.in_flight = Some(InFlight { serial, lanes: Vec::new(), given, member: member.clone() });
+        (serial, CommitAsk { group: Arc::clone(&self.rules.group), member: member.clone(), offsets })
     }
 
     /// When something is due; `member` is in whose name it could be committed now.
     pub(super) fn deadline(&self, lanes: &Lanes, member: Option<&CommitMember>) -> Option<Instant> {
         let waiters = self.waiters.iter().map(|waiter| waiter.deadline).min();
         // At the interval even if no mark is known: marks wake nobody, so they may wait to be read.
-        let may = self.in_flight.is_none() && member.is_some() && (self.is_automatic() || lanes.any_dirty());
-        let due = if self.is_wanted { self.not_before } else { self.next.max(self.not_before) };
+        let may = self.in_flight.is_none()
+            && member.is_some()
+            && (self.is_automatic() || lanes.any_dirty() || !self.given.is_empty());
+        let due = if self.is_wanted || !self.given.is_empty() {
+            self.not_before
+        } else {
+            self.next.max(self.not_before)
+        };
         let refused_until = member.and_then(|member| self.refused_until(member));
         let commit = due.filter(|_| may).map(|due| refused_until.map_or(due, |until| due.max(until)));
-        [waiters, commit].into_iter().flatten().min()
+        [waiters, self.given.deadline(), commit].into_iter().flatten().min()
     }
 
     fn refused_until(&self, member: &CommitMember) -> Option<Instant> {
@@ -238,6 +276,7 @@ impl Commits {
             let error = waiter.trouble.map_or_else(|| self.impatience(), |trouble| trouble.error());
             waiter.promise.fulfil(Err(error));
         }
+        self.given.on_time(now, self.rules.patience);
     }
 
     fn impatience(&self) -> Error {
@@ -262,6 +301,11 @@ impl Commits {
         let answers = Answers::new(result);
         let mut aftermath =
             Aftermath { coordinator_wanted: matches!(answers, Answers::None(_)), member: None };
+        if let Some(given) = flight.given {
+            let is_retried = self.settle_given(given, &answers, &flight.member, lanes, &mut aftermath);
+            self.settle_attempt(is_retried, &aftermath, flight.member, now, rng);
+            return aftermath;
+        }
         let mut committed = Vec::new();
         let mut trouble: Option<Trouble> = None;
         let mut is_retried = false;
@@ -295,20 +339,73 @@ impl Commits {
             None => self.succeeded += 1,
             Some(_) => self.failed += 1,
         }
-        if is_retried {
-            self.is_wanted = true;
-            self.not_before = Some(now + self.backoff.failed(rng));
-        } else {
-            self.backoff.reset();
-        }
-        if aftermath.member.is_some() {
-            self.refused = Some((flight.member, now + REFUSED_TIME));
-        }
+        self.is_wanted |= is_retried;
+        self.settle_attempt(is_retried, &aftermath, flight.member, now, rng);
         if !committed.is_empty() {
             notices.push(EngineEvent::Committed { offsets: committed.clone() });
         }
         self.answer_waiters(serial, &committed, trouble.as_ref(), is_retried);
         aftermath
+    }
+
+    /// A request is over: when the next one may leave.
+    fn settle_attempt(
+        &mut self,
+        is_retried: bool,
+        aftermath: &Aftermath,
+        member: CommitMember,
+        now: Instant,
+        rng: &mut fastrand::Rng,
+    ) {
+        match is_retried {
+            true => self.not_before = Some(now + self.backoff.failed(rng)),
+            false => self.backoff.reset(),
+        }
+        if aftermath.member.is_some() {
+            self.refused = Some((member, now + REFUSED_TIME));
+        }
+    }
+
+    /// Offsets that user code has named were answered, or not; whether some are tried again.
+    fn settle_given(
+        &mut self,
+        mut given: GivenCommit,
+        answers: &Answers,
+        member: &CommitMember,
+        lanes: &mut Lanes,
+        aftermath: &mut Aftermath,
+    ) -> bool {
+        let mut is_retried = false;
+        let mut is_refused = false;
+        let sent: Vec<CommitOffset> = given.offsets().cloned().collect();
+        for CommitOffset { at, offset, .. } in sent {
+            let verdict = answers.verdict(&at, member);
+            match verdict {
+                Verdict::Committed => {
+                    given.committed(&at);
+                    lanes.note_committed(&at, offset);
+                    continue;
+                }
+                Verdict::Member(code) => aftermath.member = Some(code),
+                Verdict::Coordinator => aftermath.coordinator_wanted = true,
+                Verdict::Refused => is_refused = true,
+                Verdict::Later => {}
+            }
+            is_retried |= verdict != Verdict::Refused;
+            let reason = answers.reason(&at);
+            given.failed(Trouble { at, offset, reason }.error());
+        }
+        match is_retried || is_refused {
+            true => self.failed += 1,
+            false => self.succeeded += 1,
+        }
+        // What is refused is told at once, whatever becomes of the rest.
+        if is_retried && !is_refused {
+            self.given.put_back(given);
+            return true;
+        }
+        given.end();
+        is_retried
     }
 
     /// The commit of `serial` is over: those who waited for no later one are answered, unless it is tried again.

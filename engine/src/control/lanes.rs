@@ -170,6 +170,14 @@ impl Lanes {
         self.slots.iter().map(place).collect()
     }
 
+    /// User code has committed an offset of a partition itself.
+    pub(super) fn note_committed(&mut self, at: &TopicPartition, offset: i64) {
+        let slot = self.by_partition.get(at).and_then(|&slot| self.slots.get_mut(slot as usize));
+        if let Some(lane) = slot.and_then(|slot| slot.lane.as_mut()) {
+            lane.progress.note_committed(offset);
+        }
+    }
+
     /// All lanes, by slot.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.slots.iter().filter_map(|slot| slot.lane.as_ref())

@@ -215,8 +215,17 @@ impl Control {
         {
             commits.interrupt();
         }
-        let watched = membership.group.watched_topics().cloned();
-        let topics: Vec<Arc<str>> = self.subscription.topics().into_iter().chain(watched).collect();
+        self.use_topics(now);
+    }
+
+    /// Keeps the metadata to the topics that matter now: of the subscription, of the group, of lookups.
+    pub(super) fn use_topics(&mut self, now: Instant) {
+        let watched = self.membership.iter().flat_map(|membership| {
+            let counting = membership.counting.iter().flat_map(|(topics, _)| topics);
+            membership.group.watched_topics().chain(counting).cloned()
+        });
+        let topics: Vec<Arc<str>> =
+            self.subscription.topics().into_iter().chain(watched).chain(self.lookups.topics()).collect();
         self.metadata.use_topics(topics, now);
     }
 
@@ -298,11 +307,10 @@ impl Control {
             GroupAction::Send(request) => self.send_group(request, now),
             GroupAction::NeedMetadata { topics } => {
                 let until = self.metadata.answers() + PATIENT_ANSWERS;
-                self.metadata
-                    .use_topics(self.subscription.topics().into_iter().chain(topics.iter().cloned()), now);
                 if let Some(membership) = &mut self.membership {
                     membership.counting = Some((topics, until));
                 }
+                self.use_topics(now);
             }
             GroupAction::Revoke { partitions } => self.begin_revoke(&partitions, now),
             GroupAction::Assigned { partitions, generation, .. } => {

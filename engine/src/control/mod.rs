@@ -14,8 +14,10 @@ mod brokers;
 mod commits;
 mod coordinator;
 mod fences;
+mod given_commits;
 mod health;
 mod lanes;
+mod lookups;
 mod membership;
 mod metadata;
 mod opening;
@@ -43,7 +45,8 @@ use millstream_protocol::backoff::Backoff;
 
 pub(crate) use brokers::Endpoint;
 pub(crate) use seam::{
-    AssignedTopic, ControlSetup, LaneInfo, Outcome, Output, OverdueBatch, Request, Snapshot, Subscription,
+    AssignedTopic, ControlSetup, LaneInfo, OffsetsReply, Outcome, Output, OverdueBatch, Request, Snapshot,
+    Subscription, WallClock,
 };
 pub use topic_partition::TopicPartition;
 
@@ -59,6 +62,7 @@ use coordinator::{Coordinator, Found};
 use fences::Fences;
 use health::Since;
 use lanes::Lanes;
+use lookups::Lookups;
 use membership::Membership;
 use metadata::Metadata;
 use positions::{PositionRules, Positions};
@@ -96,6 +100,7 @@ pub(crate) struct Control {
     endpoints: Arc<[BrokerEndpoint]>,
     snapshots: Snapshots,
     fences: Fences,
+    lookups: Lookups,
     since: Since,
     stopping: Option<Stopping>,
     /// Kept where the engine is to stop at the end of all partitions.
@@ -106,7 +111,7 @@ pub(crate) struct Control {
 impl Control {
     /// A control plane that has not asked anybody anything yet.
     pub(crate) fn new(setup: ControlSetup, now: Instant) -> Self {
-        let ControlSetup { config, subscription, shards, stop_at_end, seed } = setup;
+        let ControlSetup { config, subscription, shards, stop_at_end, seed, wall } = setup;
         let mut rng = fastrand::Rng::with_seed(seed);
         let retry = (config.retry_backoff, config.retry_backoff_max);
         let backoff = || Backoff::new(retry.0, retry.1);
@@ -122,6 +127,7 @@ impl Control {
         let rules = PositionRules {
             group: group.clone(),
             reset: config.auto_offset_reset,
+            wall,
             read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
             retry,
             request_timeout: config.request_timeout,
@@ -148,6 +154,7 @@ impl Control {
             endpoints: Arc::from([]),
             snapshots: Snapshots::new(shards),
             fences: Fences::default(),
+            lookups: Lookups::default(),
             since: Since::new(now),
             stopping: None,
             ends_reached: stop_at_end.then(EndsReached::default),
@@ -221,6 +228,7 @@ impl Control {
             self.metadata.deadline(),
             self.coordinator.as_ref().and_then(Coordinator::deadline),
             self.positions.deadline(),
+            self.lookups.deadline(),
             commit,
             self.membership.as_ref().and_then(|membership| membership.deadline(self.stopping.is_some())),
             self.stopping.as_ref().and_then(Stopping::deadline),
@@ -267,6 +275,7 @@ impl Control {
         self.advance_membership(now);
         self.reconcile(now);
         self.ask_positions(now);
+        self.advance_lookups(now);
         self.commit(now);
         self.advance_stop(now);
     }
@@ -299,6 +308,7 @@ impl Control {
                 self.positions.on_answer(&searches, result, now, &mut self.rng, &mut findings);
                 self.apply_findings(findings, now);
             }
+            Ticket::Lookup { id, asked } => self.on_lookup_answer(id, result, &asked, now),
             Ticket::Commit(serial) => self.on_commit_answer(serial, result, now),
             Ticket::Group { session, kind } => self.on_group_answer(session, kind, result, now),
         }

@@ -9,6 +9,7 @@ use super::lanes::Phase;
 use super::positions::{Finding, Purpose};
 use super::requests::not_owned;
 use super::topic_partition::TopicPartition;
+use crate::config::OffsetReset;
 use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::event::EngineEvent;
 use crate::link::{CloseReason, Command, LaneId, OpenLane, Topic};
@@ -139,9 +140,10 @@ impl Control {
             return;
         }
         let start = match self.config.auto_offset_reset {
-            crate::config::OffsetReset::Earliest => StartPosition::Earliest,
-            crate::config::OffsetReset::Latest => StartPosition::Latest,
-            crate::config::OffsetReset::None => {
+            OffsetReset::Earliest => StartPosition::Earliest,
+            OffsetReset::Latest => StartPosition::Latest,
+            OffsetReset::ByDuration(back) => StartPosition::Timestamp(self.positions.since_ms(back, now)),
+            OffsetReset::None => {
                 let why = "the topic was deleted and created again and auto.offset.reset is none".to_owned();
                 self.position_failed(lane, -1, LaneErrorCause::NoOffset(why), now);
                 return;

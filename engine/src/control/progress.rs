@@ -10,6 +10,8 @@ pub(super) struct Progress {
     newest: Option<Marked>,
     in_flight: Option<Marked>,
     committed: Option<Mark>,
+    /// The offset that was committed last, by a mark or by user code.
+    committed_offset: Option<i64>,
     /// Will not be committed.
     given_up: Option<Mark>,
 }
@@ -46,6 +48,16 @@ impl Progress {
         self.committed
     }
 
+    /// The offset that was committed last, whoever named it.
+    pub(super) fn committed_offset(&self) -> Option<i64> {
+        self.committed_offset
+    }
+
+    /// User code has named an offset, and it is committed.
+    pub(super) fn note_committed(&mut self, offset: i64) {
+        self.committed_offset = Some(offset);
+    }
+
     /// Something is marked that is to be committed.
     pub(super) fn is_dirty(&self) -> bool {
         self.newest() != self.given_up && self.is_uncommitted()
@@ -77,6 +89,7 @@ impl Progress {
         let sent = self.in_flight.take()?;
         if committed {
             self.committed = Some(sent.mark);
+            self.committed_offset = Some(sent.mark.next_offset);
         }
         Some(sent)
     }

@@ -21,13 +21,20 @@ impl Control {
             Request::Pause { partitions, reply } => self.set_paused(&partitions, true, reply),
             Request::Resume { partitions, reply } => self.set_paused(&partitions, false, reply),
             Request::Seek { at, to, reply } => self.seek_to(&at, to, reply, now),
-            Request::Commit(reply) if self.membership.as_ref().is_some_and(Membership::is_joining) => {
+            Request::Commit(reply) | Request::CommitOffsets { reply, .. }
+                if self.membership.as_ref().is_some_and(Membership::is_joining) =>
+            {
                 reply.fulfil(Err(Error::RebalanceInProgress));
             }
             Request::Commit(reply) => match &mut self.commits {
                 Some(commits) => commits.wait(reply, &self.lanes, now),
                 None => reply.fulfil(Err(Error::NoGroup)),
             },
+            Request::CommitOffsets { offsets, reply } => match &mut self.commits {
+                Some(commits) => commits.commit_given(offsets, reply, now),
+                None => reply.fulfil(Err(Error::NoGroup)),
+            },
+            Request::Offsets { partitions, reply } => self.look_up(partitions, reply, now),
             Request::Health { overdue, reply } => reply.fulfil(Ok(self.health(&overdue, now))),
             Request::Stats(reply) => self.snapshot(reply),
             Request::Shutdown { deadline } => self.stop(None, deadline, now),

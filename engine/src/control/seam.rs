@@ -10,9 +10,10 @@ use crate::error::Error;
 use crate::event::EngineEvent;
 use crate::health::Health;
 use crate::link::{Command, LaneId};
+use crate::offsets::{CommittedOffset, OffsetToCommit, TimestampOffset};
 use crate::position::StartPosition;
 use crate::reply::Promise;
-use crate::report::{CommitReport, Report};
+use crate::report::{CommitReport, PartitionOffset, Report};
 use crate::stats::{ShardStats, StageHistogram};
 
 /// What a control plane is made of.
@@ -28,6 +29,25 @@ pub(crate) struct ControlSetup {
     pub(crate) stop_at_end: bool,
     /// Seed of all that is random (jitter).
     pub(crate) seed: u64,
+    /// What time it is when the control plane is made.
+    pub(crate) wall: WallClock,
+}
+
+/// What the calendar said at one moment; later it has gone on as the monotonic clock has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WallClock {
+    /// The moment.
+    pub(crate) at: Instant,
+    /// Milliseconds since the Unix epoch then.
+    pub(crate) unix_ms: i64,
+}
+
+impl WallClock {
+    /// Milliseconds since the Unix epoch at `now`.
+    pub(crate) fn ms(&self, now: Instant) -> i64 {
+        let since_ms = now.saturating_duration_since(self.at).as_millis();
+        self.unix_ms.saturating_add(i64::try_from(since_ms).unwrap_or(i64::MAX))
+    }
 }
 
 /// What to consume.
@@ -83,6 +103,20 @@ pub(crate) enum Request {
     },
     /// Commit all that is marked by now.
     Commit(Promise<Result<CommitReport, Error>>),
+    /// Commit these offsets, whatever is marked.
+    CommitOffsets {
+        /// The offsets.
+        offsets: Vec<OffsetToCommit>,
+        /// Answered with what is committed.
+        reply: Promise<Result<CommitReport, Error>>,
+    },
+    /// Look for offsets.
+    Offsets {
+        /// The partitions, each with the timestamp that ListOffsets is asked for.
+        partitions: Vec<(TopicPartition, i64)>,
+        /// What is looked for, answered when all are found.
+        reply: OffsetsReply,
+    },
     /// Say what is not well.
     Health {
         /// Batches that whoever asks has seen with their handlers for too long.
@@ -97,6 +131,33 @@ pub(crate) enum Request {
         /// Until when handlers may take their time.
         deadline: Instant,
     },
+}
+
+/// What offsets are looked for, and who wants to know.
+#[derive(Debug)]
+pub(crate) enum OffsetsReply {
+    /// The offsets at those timestamps, of which there is one each: beginnings, ends.
+    Places(Promise<Result<Vec<PartitionOffset>, Error>>),
+    /// The first records that are not older than those times.
+    Times(Promise<Result<Vec<TimestampOffset>, Error>>),
+    /// What the group has committed; the timestamps say nothing.
+    Committed(Promise<Result<Vec<CommittedOffset>, Error>>),
+}
+
+impl OffsetsReply {
+    /// Whether the coordinator is asked, not the leaders.
+    pub(super) fn is_committed(&self) -> bool {
+        matches!(self, Self::Committed(_))
+    }
+
+    /// There is no answer.
+    pub(super) fn fail(self, error: Error) {
+        match self {
+            Self::Places(reply) => reply.fulfil(Err(error)),
+            Self::Times(reply) => reply.fulfil(Err(error)),
+            Self::Committed(reply) => reply.fulfil(Err(error)),
+        }
+    }
 }
 
 /// A batch that is with its handler for longer than `max.poll.interval.ms`.

@@ -143,6 +143,7 @@ impl Control {
         self.brokers.close_all();
         self.answer_snapshots();
         self.fences.clear();
+        self.lookups.clear();
         let Some(stopping) = &mut self.stopping else { return };
         let report = std::mem::take(&mut stopping.report);
         let abandoned = (!report.abandoned.is_empty()).then(|| Error::Abandoned(Box::new(report.clone())));

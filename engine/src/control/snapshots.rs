@@ -70,7 +70,7 @@ impl Control {
             lane: lane.id,
             at: lane.at.clone(),
             shard: lane.shard,
-            committed: lane.progress.committed().map(|mark| mark.next_offset),
+            committed: lane.progress.committed_offset(),
             paused: lane.paused,
         });
         let commits = self.commits.as_ref();

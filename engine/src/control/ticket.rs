@@ -3,6 +3,7 @@
 use millstream_protocol::group::classic::GroupRequestKind;
 
 use super::positions::Searches;
+use super::topic_partition::TopicPartition;
 
 /// The sender of a question.
 #[derive(Debug)]
@@ -13,6 +14,13 @@ pub(super) enum Ticket {
     Coordinator,
     /// Searches for start positions.
     Positions(Searches),
+    /// A lookup of offsets.
+    Lookup {
+        /// Its number.
+        id: u64,
+        /// The partitions that were asked for.
+        asked: Vec<TopicPartition>,
+    },
     /// A commit; its number.
     Commit(u64),
     /// One of the group's requests.

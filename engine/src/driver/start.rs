@@ -20,13 +20,13 @@ use super::transport::HostTransport;
 use super::turns::Turns;
 use super::waker::Waker;
 use crate::config::{Config, IdleStrategy};
-use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscription};
+use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscription, WallClock};
 use crate::error::Error;
 use crate::event::EventLog;
 use crate::handler::HandlerFactory;
 use crate::net::TransportKind;
 use crate::pulse::Pulse;
-use crate::shard::{Shard, ShardSettings, ShardSetup};
+use crate::shard::{Clock, HostClock, Shard, ShardSettings, ShardSetup};
 use crate::stats::ShardStats;
 
 /// How long the end of an engine waits for a caller to poll a shard that has nothing left to do but end.
@@ -173,6 +173,7 @@ fn start_control<T: HostTransport>(
         shards: shards.len(),
         stop_at_end: setup.stop_at_end,
         seed: setup.seed,
+        wall: wall_clock(),
     };
     let (requests, stop, events) = (setup.requests, setup.stop, setup.events);
     let cpu_ns = setup.control_cpu_ns;
@@ -282,6 +283,12 @@ impl ShardStart {
         }
         last_stats
     }
+}
+
+/// What the calendar says now.
+fn wall_clock() -> WallClock {
+    let at = Instant::now();
+    WallClock { at, unix_ms: HostClock::new().wall_ms(at) }
 }
 
 fn new_waker() -> Result<Waker, Error> {

@@ -261,7 +261,7 @@ impl Handle {
         self.ended.call_back(callback);
     }
 
-    fn ask<T>(&self, request: impl FnOnce(Promise<Result<T, Error>>) -> Request) -> Reply<T> {
+    pub(super) fn ask<T>(&self, request: impl FnOnce(Promise<Result<T, Error>>) -> Request) -> Reply<T> {
         let (promise, answer) = reply();
         match self.send(request(promise)) {
             Ok(()) => Reply::asked(answer),
@@ -269,7 +269,7 @@ impl Handle {
         }
     }
 
-    fn send(&self, request: Request) -> Result<(), Error> {
+    pub(super) fn send(&self, request: Request) -> Result<(), Error> {
         self.requests.try_send(request).map_err(|error| match error {
             std::sync::mpsc::TrySendError::Full(_) => {
                 Error::Busy(format!("{REQUESTS_MAX} requests wait for the control thread"))
@@ -335,11 +335,11 @@ fn silent(overdue: &[OverdueBatch], waited: Duration) -> Health {
 }
 
 /// A call that waits must not be made on a shard, which it might wait for.
-fn off_shard(call: &'static str) -> Result<(), Error> {
+pub(super) fn off_shard(call: &'static str) -> Result<(), Error> {
     if on_shard::is_here() { Err(Error::OnShard { call }) } else { Ok(()) }
 }
 
-fn named(partitions: &[(&str, i32)]) -> Vec<TopicPartition> {
+pub(super) fn named(partitions: &[(&str, i32)]) -> Vec<TopicPartition> {
     partitions.iter().map(|(topic, partition)| TopicPartition::new(*topic, *partition)).collect()
 }
 

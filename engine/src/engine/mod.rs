@@ -4,6 +4,7 @@ mod builder;
 mod ended;
 mod footprint;
 mod handle;
+mod offsets;
 mod reply;
 mod signals;
 mod transport;

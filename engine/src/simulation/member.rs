@@ -11,7 +11,7 @@ use super::network::{Actor, Network};
 use super::shard_actor::{ShardActor, shard_of};
 use super::time::Time;
 use crate::config::Config;
-use crate::control::{Control, ControlSetup, Output, Request, Subscription};
+use crate::control::{Control, ControlSetup, Output, Request, Subscription, WallClock};
 use crate::link::{CloseReason, Command, LaneId};
 use crate::net::{Completion, IoOp};
 use crate::position::StartPosition;
@@ -66,6 +66,7 @@ impl Member {
             shards,
             stop_at_end: false,
             seed: rng.u64(..),
+            wall: WallClock { at: now, unix_ms: time.wall_ms(now) },
         };
         let shard = |index| ShardActor::new(shard_of(id, index), &config, shards, ledger, time, rng.u64(..));
         let shards = (0..shards).map(shard).collect();

@@ -152,6 +152,11 @@ pub struct CommitStats {
 }
 
 impl EngineStats {
+    /// The partition's position, lag and state; `None` where it is not owned.
+    pub fn lane(&self, topic: &str, partition: i32) -> Option<&LaneSnapshot> {
+        self.lanes.iter().find(|lane| lane.topic == topic && lane.partition == partition)
+    }
+
     pub(crate) fn new(
         snapshot: &Snapshot,
         cores: &[Option<usize>],

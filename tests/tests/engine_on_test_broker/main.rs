@@ -11,6 +11,7 @@ mod handle;
 mod health;
 mod memory;
 mod offload;
+mod offsets;
 mod sessions;
 mod starting;
 mod steering;

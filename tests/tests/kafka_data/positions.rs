@@ -1,6 +1,10 @@
 //! Where consumption starts, and where it goes on when that is not in the log.
 
-use millstream::{EngineBuilder, Error, LaneErrorCause, Partitions, StartPosition};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use millstream::{
+    EngineBuilder, Error, LaneErrorCause, OffsetToCommit, PartitionOffset, Partitions, StartPosition,
+};
 use millstream_tests::engine::{Contents, Ledger, Log, ended};
 use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce};
 
@@ -140,6 +144,64 @@ fn a_seek_goes_on_elsewhere_while_the_engine_runs() {
     handle.shutdown(PATIENCE).unwrap();
     let records = |partition: usize| ledger.topic("sought")[partition].contents.values.records;
     assert_eq!((records(0), records(1)), (100 + 60 + 20, 100 + 5));
+}
+
+#[test]
+fn offsets_that_are_asked_for_are_those_that_kafka_has() {
+    let Some((kafka, java)) = kafka() else { return };
+    write(kafka, java, "asked");
+    kafka.delete_records("asked", 0, 30).unwrap();
+    let ledger = Ledger::new();
+    let engine = engine(kafka).group("askers").property("enable.auto.commit", "false").assign(
+        "asked",
+        Partitions::Only(vec![1]),
+        StartPosition::Latest,
+    );
+    let engine = start(engine, &ledger);
+    let handle = engine.handle();
+    let both = [("asked", 0), ("asked", 1)];
+    let offsets = |found: Vec<PartitionOffset>| found.iter().map(|at| at.offset).collect::<Vec<_>>();
+    assert_eq!(offsets(handle.beginning_offsets(&both).unwrap()), [30, 0]);
+    assert_eq!(offsets(handle.end_offsets(&both).unwrap()), [RECORDS, RECORDS]);
+    let late = FIRST_TIMESTAMP_MS + 2 * RECORDS;
+    let found =
+        handle.offsets_for_times(&[("asked", 0, FIRST_TIMESTAMP_MS + 91), ("asked", 1, late)]).unwrap();
+    assert_eq!((found[0].offset, found[0].timestamp_ms), (Some(46), Some(FIRST_TIMESTAMP_MS + 92)));
+    assert_eq!((found[1].offset, found[1].timestamp_ms), (None, None));
+    let given = [OffsetToCommit::new("asked", 0, 46).metadata("late shift").leader_epoch(0)];
+    handle.commit_offsets(given).unwrap();
+    let found = handle.committed(&both).unwrap();
+    assert_eq!(
+        (found[0].offset, found[0].leader_epoch, &*found[0].metadata),
+        (Some(46), Some(0), "late shift")
+    );
+    assert_eq!(found[1].offset, None);
+    let too_long = "x".repeat(5000);
+    let refused =
+        handle.commit_offsets([OffsetToCommit::new("asked", 0, 47).metadata(too_long)]).unwrap_err();
+    assert!(refused.to_string().contains("OFFSET_METADATA_TOO_LARGE"), "{refused}");
+    handle.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn a_reset_by_duration_starts_at_the_first_record_that_is_young_enough() {
+    let Some((kafka, java)) = kafka() else { return };
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    kafka.create_topic("aged", 1, &[]).unwrap();
+    for (first_index, age_h) in [(0, 3), (10, 2), (20, 1)] {
+        let timestamp_ms = Some(now_ms - age_h * 3_600_000);
+        let written = Produce { first_index, timestamp_ms, ..Produce::new("aged", 1, 10) };
+        java.produce(&kafka.bootstrap(), &written).unwrap();
+    }
+    for (back, first) in [("PT2H30M", Some(10)), ("P1D", Some(0)), ("PT30M", None)] {
+        let engine = engine(kafka).property("auto.offset.reset", format!("by_duration:{back}")).assign(
+            "aged",
+            Partitions::All,
+            StartPosition::Committed,
+        );
+        let (seen, _) = read_assigned_to_end(engine, "aged");
+        assert_eq!(seen[0].first_offset, first, "{back}");
+    }
 }
 
 fn write(kafka: &KafkaCluster, java: &JavaTools, topic: &str) -> Produce {

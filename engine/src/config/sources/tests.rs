@@ -123,7 +123,6 @@ fn what_is_known_and_not_supported_yet_says_so_without_its_secrets() {
         "ssl.truststore.location=/x",
         "group.protocol=consumer",
         "group.remote.assignor=uniform",
-        "auto.offset.reset=by_duration:PT1H",
         "socket.keepalive.enable=true",
     ] {
         let message = message(argument(key_value));

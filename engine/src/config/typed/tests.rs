@@ -55,6 +55,10 @@ fn the_defaults_are_those_of_javas_consumer_and_ours() {
 fn words_become_their_types() {
     assert_eq!(config(&["auto.offset.reset=smallest"]).auto_offset_reset, OffsetReset::Earliest);
     assert_eq!(config(&["auto.offset.reset=error"]).auto_offset_reset, OffsetReset::None);
+    let by_duration = config(&["auto.offset.reset=By_Duration:P1DT1H"]);
+    assert_eq!(by_duration.auto_offset_reset, OffsetReset::ByDuration(Duration::from_secs(25 * 3600)));
+    let shown = by_duration.effective().iter().find(|one| one.name == "auto.offset.reset");
+    assert_eq!(shown.unwrap().value.as_deref(), Some("by_duration:PT25H"));
     assert_eq!(config(&["isolation.level=read_committed"]).isolation_level, IsolationLevel::ReadCommitted);
     assert_eq!(config(&["idle.strategy=spin"]).idle_strategy, IdleStrategy::Spin);
     assert_eq!(config(&[]).memory_huge_pages, HugePages::Off);

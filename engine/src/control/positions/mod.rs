@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use millstream_protocol::backoff::Backoff;
 
 use super::brokers::Failure;
+use super::seam::WallClock;
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, Ask, EpochEndAsk, OffsetAsk, OffsetFetchAnswer};
 use crate::config::OffsetReset;
@@ -25,6 +26,8 @@ pub(super) struct PositionRules {
     pub(super) group: Option<Arc<str>>,
     /// `auto.offset.reset`.
     pub(super) reset: OffsetReset,
+    /// What `auto.offset.reset=by_duration` counts back from.
+    pub(super) wall: WallClock,
     /// `isolation.level` is `read_committed`.
     pub(super) read_committed: bool,
     /// `retry.backoff.ms` and its maximum.
@@ -143,7 +146,7 @@ impl Positions {
         now: Instant,
     ) -> Option<Finding> {
         self.searches.remove(&lane);
-        match self.reset_want(purpose) {
+        match self.reset_want(purpose, now) {
             Ok(want) => {
                 self.insert(lane, at, want, purpose, now);
                 None
@@ -247,8 +250,15 @@ impl Positions {
         );
     }
 
-    fn reset_want(&self, purpose: Purpose) -> Result<Want, LaneErrorCause> {
+    /// Milliseconds since the Unix epoch so long before `now`.
+    pub(super) fn since_ms(&self, back: Duration, now: Instant) -> i64 {
+        let back_ms = i64::try_from(back.as_millis()).unwrap_or(i64::MAX);
+        self.rules.wall.ms(now).saturating_sub(back_ms).max(0)
+    }
+
+    fn reset_want(&self, purpose: Purpose, now: Instant) -> Result<Want, LaneErrorCause> {
         match (self.rules.reset, purpose) {
+            (OffsetReset::ByDuration(back), _) => Ok(Want::Timestamp(self.since_ms(back, now))),
             (OffsetReset::Earliest, _) => Ok(Want::Earliest),
             (OffsetReset::Latest, _) => Ok(Want::Latest),
             (OffsetReset::None, Purpose::Reset { from }) => Err(LaneErrorCause::NoOffset(format!(
@@ -346,11 +356,13 @@ impl Positions {
                 return;
             }
             Step::Fail(cause) => Err(failed(lane, purpose, cause)),
-            Step::NothingCommitted => self.reset_want(purpose).map_err(|cause| failed(lane, purpose, cause)),
+            Step::NothingCommitted => {
+                self.reset_want(purpose, now).map_err(|cause| failed(lane, purpose, cause))
+            }
             Step::At { offset, epoch } => search.want.next(lane, purpose, offset, epoch),
             Step::EpochEnd { end, epoch } => match search.validate(lane, end, epoch) {
                 Some(finding) => Err(finding),
-                None => self.reset_want(purpose).map_err(|cause| failed(lane, purpose, cause)),
+                None => self.reset_want(purpose, now).map_err(|cause| failed(lane, purpose, cause)),
             },
         };
         match next {

@@ -5,5 +5,6 @@ mod chaos;
 mod cooperative;
 mod group;
 mod health;
+mod offsets;
 mod steering;
 mod world;

@@ -30,7 +30,7 @@ fn pause(world: &mut World, partitions: &[i32]) -> Done {
 }
 
 /// The answer if it is there.
-fn answered<T: std::fmt::Debug>(answer: Answer<T>) -> Result<T, Answer<T>> {
+pub(super) fn answered<T: std::fmt::Debug>(answer: Answer<T>) -> Result<T, Answer<T>> {
     answer.wait_timeout(Duration::ZERO).map(|answer| answer.expect("an answer, not the end of the engine"))
 }
 

@@ -11,7 +11,7 @@ use millstream_testbroker::{
     Cluster, Config as ClusterConfig, ConnectionId, Output as ClusterOutput, Versions,
 };
 
-use super::super::{Control, ControlSetup, Output, Request, Subscription};
+use super::super::{Control, ControlSetup, Output, Request, Subscription, WallClock};
 use crate::config::{Config, ConfigSources};
 use crate::error::Error;
 use crate::event::EngineEvent;
@@ -23,6 +23,8 @@ use crate::report::Report;
 const BASE_PORT: u16 = 9000;
 /// Somebody who is no Kafka broker listens on this port.
 pub(super) const FOREIGN_PORT: u16 = 8000;
+/// What the calendar says when an engine is started, milliseconds since the Unix epoch.
+pub(super) const WALL_MS: i64 = 1_700_000_000_000;
 /// Steps without an end are a loop of ours.
 const MAX_STEPS: usize = 200_000;
 
@@ -104,8 +106,9 @@ impl World {
     ) -> usize {
         let config = Arc::new(config(settings));
         let seed = self.members.len() as u64;
-        let control =
-            Control::new(ControlSetup { config, subscription, shards, stop_at_end: false, seed }, self.now);
+        let wall = WallClock { at: self.now, unix_ms: WALL_MS };
+        let setup = ControlSetup { config, subscription, shards, stop_at_end: false, seed, wall };
+        let control = Control::new(setup, self.now);
         self.members.push(Member {
             control,
             wires: BTreeMap::new(),
@@ -174,8 +177,13 @@ impl World {
 
     /// Appends one record to a partition.
     pub(super) fn produce(&mut self, topic: &str, partition: i32) {
+        self.produce_at(topic, partition, 0);
+    }
+
+    /// The same, with a timestamp.
+    pub(super) fn produce_at(&mut self, topic: &str, partition: i32, timestamp: i64) {
         let mut batch = RecordBatchBuilder::new(0);
-        batch.append(&NewRecord { value: Some(b"value"), ..NewRecord::default() });
+        batch.append(&NewRecord { value: Some(b"value"), timestamp, ..NewRecord::default() });
         let batch = Bytes::from(batch.finish().unwrap());
         self.cluster.append(topic, partition, batch, self.now).unwrap();
     }

@@ -18,6 +18,7 @@ use kafka_protocol::messages::{
     OffsetFetchRequest, OffsetFetchResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
     TopicName,
 };
+use kafka_protocol::protocol::StrBytes;
 use millstream_protocol::request::ErrorCode;
 
 use super::super::topic_partition::{TopicPartition, by_topic};
@@ -62,6 +63,8 @@ pub(in super::super) struct ListedOffset {
     pub(in super::super) error: ErrorCode,
     /// The offset, -1 where no record is as young as the timestamp.
     pub(in super::super) offset: i64,
+    /// The record's timestamp, -1 when it was not asked for.
+    pub(in super::super) timestamp_ms: i64,
     /// Leader epoch of the record at the offset, -1 when unknown.
     pub(in super::super) leader_epoch: i32,
 }
@@ -110,6 +113,8 @@ pub(in super::super) struct FetchedOffset {
     pub(in super::super) offset: i64,
     /// Leader epoch of the record before it, -1 when unknown.
     pub(in super::super) leader_epoch: i32,
+    /// What was committed with it.
+    pub(in super::super) metadata: String,
 }
 
 /// Offsets to commit for a group.
@@ -150,6 +155,8 @@ pub(in super::super) struct CommitOffset {
     pub(in super::super) offset: i64,
     /// Leader epoch of the record before it, -1 when unknown.
     pub(in super::super) leader_epoch: i32,
+    /// Kept beside it.
+    pub(in super::super) metadata: String,
 }
 
 pub(super) fn list_request(
@@ -184,6 +191,7 @@ pub(super) fn read_list(response: ListOffsetsResponse) -> Vec<ListedOffset> {
             at: TopicPartition::new(Arc::clone(&topic_name), partition.partition_index),
             error: ErrorCode(partition.error_code),
             offset: partition.offset,
+            timestamp_ms: partition.timestamp,
             leader_epoch: partition.leader_epoch,
         })
     });
@@ -256,6 +264,7 @@ pub(super) fn read_fetch(response: OffsetFetchResponse, group: &str) -> OffsetFe
                 error: ErrorCode(partition.error_code),
                 offset: partition.committed_offset,
                 leader_epoch: partition.committed_leader_epoch,
+                metadata: owned(partition.metadata.as_ref()),
             })
         });
         return OffsetFetchAnswer { error: ErrorCode(response.error_code), partitions: partitions.collect() };
@@ -267,6 +276,7 @@ pub(super) fn read_fetch(response: OffsetFetchResponse, group: &str) -> OffsetFe
             error: ErrorCode(partition.error_code),
             offset: partition.committed_offset,
             leader_epoch: partition.committed_leader_epoch,
+            metadata: owned(partition.metadata.as_ref()),
         })
     });
     OffsetFetchAnswer { error: ErrorCode(of_group.error_code), partitions: partitions.collect() }
@@ -279,7 +289,7 @@ pub(super) fn commit_request(version: i16, commit: &CommitAsk) -> OffsetCommitRe
                 let one = OffsetCommitRequestPartition::default()
                     .with_partition_index(partition)
                     .with_committed_offset(offset.offset)
-                    .with_committed_metadata(Some(text("")));
+                    .with_committed_metadata(Some(text(&offset.metadata)));
                 if version >= COMMIT_EPOCH_SINCE {
                     one.with_committed_leader_epoch(offset.leader_epoch)
                 } else {
@@ -313,4 +323,8 @@ pub(super) fn read_commit(response: OffsetCommitResponse) -> Vec<(TopicPartition
         })
     });
     topics.collect()
+}
+
+fn owned(metadata: Option<&StrBytes>) -> String {
+    metadata.map(StrBytes::to_string).unwrap_or_default()
 }
