@@ -100,7 +100,9 @@ pub mod testing;
 
 pub use caller::{BoundShard, Budget, CallerShard, Polled, ShardHandler};
 pub use control::TopicPartition;
-pub use engine::{Engine, EngineBuilder, Finished, Footprint, Handle, Partitions, Prepared, Reply, Signals};
+pub use engine::{
+    CloseOptions, Engine, EngineBuilder, Finished, Footprint, Handle, Partitions, Prepared, Reply, Signals,
+};
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
 pub use event::{EngineEvent, Events, NextEvent};
 pub use handler::{

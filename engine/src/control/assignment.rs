@@ -30,6 +30,9 @@ impl Control {
                 Ok(partitions) => {
                     for partition in partitions {
                         let at = TopicPartition::new(state.topic.name.clone(), partition);
+                        if self.changes.is_unassigned(&at) {
+                            continue;
+                        }
                         self.is_reconcile_due |= self.desired.insert(at, assigned.start).is_none();
                     }
                 }
@@ -67,7 +70,7 @@ impl Control {
 }
 
 /// The partitions that are meant; `Err(None)` while that is not known.
-fn partitions(assigned: &AssignedTopic, state: &TopicState) -> Result<Vec<i32>, Option<Error>> {
+pub(super) fn partitions(assigned: &AssignedTopic, state: &TopicState) -> Result<Vec<i32>, Option<Error>> {
     if !state.error.is_ok() {
         let may_pass = state.error.is_retriable() && state.failures < UNKNOWN_TOPIC_ANSWERS;
         // A leader that is being elected is no reason to fail, however long it takes.

@@ -55,7 +55,7 @@ pub(super) struct Lane {
     pub(super) claimed_at: Option<Instant>,
     /// Since when it has been open without a leader.
     pub(super) leaderless_since: Option<Instant>,
-    /// Paused by request.
+    /// Paused by request, for its opening; afterwards its shard knows.
     pub(super) paused: bool,
     /// Its handler has ended before it had to, and it was not taken away.
     pub(super) has_ended_in_order: bool,

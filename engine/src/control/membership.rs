@@ -13,7 +13,7 @@ use millstream_protocol::group::assignor::{Assignor, PartitionCounts};
 use millstream_protocol::group::classic::{
     ClassicConfig, GroupAction, GroupRequest, GroupRequestKind, LostReason,
 };
-use millstream_protocol::group::{ClassicGroup, TopicPartition as GroupPartition};
+use millstream_protocol::group::{ClassicGroup, MembershipOperation, TopicPartition as GroupPartition};
 use millstream_protocol::request::{ErrorCode, VersionTable};
 
 use super::Control;
@@ -134,6 +134,11 @@ impl Membership {
         [self.group.deadline(), revoking].into_iter().flatten().min()
     }
 
+    /// Says whether the group is left at the end.
+    pub(super) fn leave_as(&mut self, operation: MembershipOperation) {
+        self.group.leave_as(operation);
+    }
+
     /// Leaves in order; the partitions are given up by [`Membership::given_up`].
     pub(super) fn leave(&mut self, now: Instant) {
         self.rejoins = false;
@@ -224,8 +229,14 @@ impl Control {
             let counting = membership.counting.iter().flat_map(|(topics, _)| topics);
             membership.group.watched_topics().chain(counting).cloned()
         });
-        let topics: Vec<Arc<str>> =
-            self.subscription.topics().into_iter().chain(watched).chain(self.lookups.topics()).collect();
+        let topics: Vec<Arc<str>> = self
+            .subscription
+            .topics()
+            .into_iter()
+            .chain(watched)
+            .chain(self.lookups.topics())
+            .chain(self.changes.topics())
+            .collect();
         self.metadata.use_topics(topics, now);
     }
 

@@ -23,6 +23,7 @@ mod metadata;
 mod opening;
 mod positions;
 mod progress;
+mod reassign;
 mod requests;
 mod seam;
 mod shard_events;
@@ -66,6 +67,7 @@ use lookups::Lookups;
 use membership::Membership;
 use metadata::Metadata;
 use positions::{PositionRules, Positions};
+use reassign::Changes;
 use shutdown::Stopping;
 use snapshots::Snapshots;
 use stop_at_end::EndsReached;
@@ -101,6 +103,7 @@ pub(crate) struct Control {
     snapshots: Snapshots,
     fences: Fences,
     lookups: Lookups,
+    changes: Changes,
     since: Since,
     stopping: Option<Stopping>,
     /// Kept where the engine is to stop at the end of all partitions.
@@ -155,6 +158,7 @@ impl Control {
             snapshots: Snapshots::new(shards),
             fences: Fences::default(),
             lookups: Lookups::default(),
+            changes: Changes::default(),
             since: Since::new(now),
             stopping: None,
             ends_reached: stop_at_end.then(EndsReached::default),
@@ -229,6 +233,7 @@ impl Control {
             self.coordinator.as_ref().and_then(Coordinator::deadline),
             self.positions.deadline(),
             self.lookups.deadline(),
+            self.changes.deadline(),
             commit,
             self.membership.as_ref().and_then(|membership| membership.deadline(self.stopping.is_some())),
             self.stopping.as_ref().and_then(Stopping::deadline),
@@ -273,6 +278,7 @@ impl Control {
             self.brokers.ask(ChannelKey::Any, ask, Ticket::Coordinator, now);
         }
         self.advance_membership(now);
+        self.advance_changes(now);
         self.reconcile(now);
         self.ask_positions(now);
         self.advance_lookups(now);

@@ -37,7 +37,9 @@ impl Control {
             Request::Offsets { partitions, reply } => self.look_up(partitions, reply, now),
             Request::Health { overdue, reply } => reply.fulfil(Ok(self.health(&overdue, now))),
             Request::Stats(reply) => self.snapshot(reply),
-            Request::Shutdown { deadline } => self.stop(None, deadline, now),
+            Request::Assign { assigned, reply } => self.assign_more(assigned, reply, now),
+            Request::Unassign { partitions, reply } => self.unassign(&partitions, reply, now),
+            Request::Shutdown { deadline, membership } => self.stop_as(membership, deadline, now),
         }
         self.drive(now);
     }
@@ -53,14 +55,14 @@ impl Control {
         let mut shards = BTreeSet::new();
         for id in ids {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
-            let is_new = lane.paused != paused;
             lane.paused = paused;
             let shard = lane.shard;
             // Behind a former word or the closing of the lane, where this changes nothing.
             if lane.is_on_shard() {
                 shards.insert(shard);
             }
-            if is_new && lane.phase == Phase::Open {
+            // Handlers pause their partitions themselves, so what was said last from here need not be what holds.
+            if lane.phase == Phase::Open {
                 self.command(shard, if paused { Command::Pause(id) } else { Command::Resume(id) });
             }
         }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use millstream_protocol::group::MembershipOperation;
+
 use super::brokers::Endpoint;
 use super::topic_partition::TopicPartition;
 use crate::config::Config;
@@ -101,6 +103,20 @@ pub(crate) enum Request {
         /// Answered when its shard has carried it out.
         reply: Promise<Result<(), Error>>,
     },
+    /// Consume these beside what is consumed.
+    Assign {
+        /// What.
+        assigned: AssignedTopic,
+        /// Answered when all of it is open.
+        reply: Promise<Result<(), Error>>,
+    },
+    /// Give these up.
+    Unassign {
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// Answered when they are closed and their last commit is over.
+        reply: Promise<Result<(), Error>>,
+    },
     /// Commit all that is marked by now.
     Commit(Promise<Result<CommitReport, Error>>),
     /// Commit these offsets, whatever is marked.
@@ -130,6 +146,8 @@ pub(crate) enum Request {
     Shutdown {
         /// Until when handlers may take their time.
         deadline: Instant,
+        /// Whether the group is left.
+        membership: MembershipOperation,
     },
 }
 
@@ -236,6 +254,4 @@ pub(crate) struct LaneInfo {
     pub(crate) shard: usize,
     /// The newest committed offset, where one was committed in this opening.
     pub(crate) committed: Option<i64>,
-    /// Whether it is paused.
-    pub(crate) paused: bool,
 }

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_protocol::group::MembershipOperation;
+
 use super::Control;
 use super::lanes::{Lane, Phase};
 use super::membership::Membership;
@@ -81,6 +83,14 @@ impl Control {
         self.stop(Some(error), now + self.config.shutdown_timeout, now);
     }
 
+    /// Stops because somebody asked for it, who may say whether the group is left.
+    pub(super) fn stop_as(&mut self, membership: MembershipOperation, deadline: Instant, now: Instant) {
+        if let Some(member) = &mut self.membership {
+            member.leave_as(membership);
+        }
+        self.stop(None, deadline, now);
+    }
+
     /// Begins to stop, or hurries a stop that is under way.
     pub(super) fn stop(&mut self, error: Option<Error>, deadline: Instant, now: Instant) {
         if let Some(stopping) = &mut self.stopping {
@@ -144,6 +154,7 @@ impl Control {
         self.answer_snapshots();
         self.fences.clear();
         self.lookups.clear();
+        self.changes.clear();
         let Some(stopping) = &mut self.stopping else { return };
         let report = std::mem::take(&mut stopping.report);
         let abandoned = (!report.abandoned.is_empty()).then(|| Error::Abandoned(Box::new(report.clone())));

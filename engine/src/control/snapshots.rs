@@ -71,7 +71,6 @@ impl Control {
             at: lane.at.clone(),
             shard: lane.shard,
             committed: lane.progress.committed_offset(),
-            paused: lane.paused,
         });
         let commits = self.commits.as_ref();
         Snapshot {

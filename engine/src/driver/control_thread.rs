@@ -69,8 +69,8 @@ impl<T: Transport> ControlLoop<T> {
                 self.control.on_completion(completion, now);
             }
             self.hear_shards(now);
-            if let Some(deadline) = self.stop.take() {
-                self.control.on_request(Request::Shutdown { deadline }, now);
+            if let Some((deadline, membership)) = self.stop.take() {
+                self.control.on_request(Request::Shutdown { deadline, membership }, now);
             }
             while let Ok(request) = self.requests.try_recv() {
                 self.cpu_ns.store(thread_cpu_ns(), Ordering::Relaxed);

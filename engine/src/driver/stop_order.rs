@@ -1,7 +1,9 @@
 //! The order to stop: a word of its own, so that it gets through when the queue of requests is full.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+
+use millstream_protocol::group::MembershipOperation;
 
 const NOT_GIVEN: u64 = u64::MAX;
 
@@ -11,25 +13,51 @@ pub(crate) struct StopOrder {
     epoch: Instant,
     /// Nanoseconds after the epoch.
     deadline_ns: AtomicU64,
+    /// Whether the group is left: what was said last.
+    membership: AtomicU8,
 }
+
+const DEFAULT: u8 = 0;
+const LEAVE: u8 = 1;
+const REMAIN: u8 = 2;
 
 impl StopOrder {
     /// Nothing is ordered.
     pub(crate) fn new() -> Self {
-        Self { epoch: Instant::now(), deadline_ns: AtomicU64::new(NOT_GIVEN) }
+        Self {
+            epoch: Instant::now(),
+            deadline_ns: AtomicU64::new(NOT_GIVEN),
+            membership: AtomicU8::new(DEFAULT),
+        }
+    }
+
+    /// Says whether the group is left at the end; to be said before the order is given.
+    pub(crate) fn leave_as(&self, operation: MembershipOperation) {
+        let operation = match operation {
+            MembershipOperation::Default => DEFAULT,
+            MembershipOperation::Leave => LEAVE,
+            MembershipOperation::Remain => REMAIN,
+        };
+        self.membership.store(operation, Ordering::Relaxed);
     }
 
     /// Orders to stop by `deadline`; of several orders that were not taken yet, the earliest counts.
     pub(crate) fn give(&self, deadline: Instant) {
         let after = deadline.saturating_duration_since(self.epoch).as_nanos();
         let deadline_ns = u64::try_from(after).unwrap_or(NOT_GIVEN).min(NOT_GIVEN - 1);
-        self.deadline_ns.fetch_min(deadline_ns, Ordering::Relaxed);
+        // Release: whoever takes the order sees what was said of the group before it.
+        self.deadline_ns.fetch_min(deadline_ns, Ordering::Release);
     }
 
-    /// The order, once.
-    pub(crate) fn take(&self) -> Option<Instant> {
-        let deadline_ns = self.deadline_ns.swap(NOT_GIVEN, Ordering::Relaxed);
-        (deadline_ns != NOT_GIVEN).then(|| self.epoch + Duration::from_nanos(deadline_ns))
+    /// The order, once, and whether the group is left.
+    pub(crate) fn take(&self) -> Option<(Instant, MembershipOperation)> {
+        let deadline_ns = self.deadline_ns.swap(NOT_GIVEN, Ordering::Acquire);
+        let operation = match self.membership.load(Ordering::Relaxed) {
+            LEAVE => MembershipOperation::Leave,
+            REMAIN => MembershipOperation::Remain,
+            _ => MembershipOperation::Default,
+        };
+        (deadline_ns != NOT_GIVEN).then(|| (self.epoch + Duration::from_nanos(deadline_ns), operation))
     }
 }
 
@@ -45,7 +73,9 @@ mod tests {
         order.give(now + Duration::from_secs(20));
         order.give(now + Duration::from_secs(5));
         order.give(now + Duration::from_secs(9));
-        assert_eq!(order.take(), Some(now + Duration::from_secs(5)));
+        order.leave_as(MembershipOperation::Remain);
+        let taken = order.take();
+        assert_eq!(taken, Some((now + Duration::from_secs(5), MembershipOperation::Remain)));
         assert_eq!(order.take(), None);
     }
 
@@ -53,6 +83,6 @@ mod tests {
     fn an_order_for_the_past_is_for_now() {
         let order = StopOrder::new();
         order.give(order.epoch.checked_sub(Duration::from_secs(1)).unwrap_or(order.epoch));
-        assert_eq!(order.take(), Some(order.epoch));
+        assert_eq!(order.take(), Some((order.epoch, MembershipOperation::Default)));
     }
 }

@@ -19,6 +19,16 @@ pub enum Partitions {
     Only(Vec<i32>),
 }
 
+impl Partitions {
+    /// The partitions that are named; `None` for all.
+    pub(super) fn only(self) -> Option<Vec<i32>> {
+        match self {
+            Self::All => None,
+            Self::Only(partitions) => Some(partitions),
+        }
+    }
+}
+
 /// Collects configuration and subscription; see [`Engine::builder`](crate::Engine::builder).
 ///
 /// The sources of the configuration win in this order, the strongest first: [`property`](Self::property),
@@ -111,10 +121,7 @@ impl EngineBuilder {
         partitions: Partitions,
         start: StartPosition,
     ) -> Self {
-        let partitions = match partitions {
-            Partitions::All => None,
-            Partitions::Only(partitions) => Some(partitions),
-        };
+        let partitions = partitions.only();
         self.assigned.push(AssignedTopic { topic: topic.into(), partitions, start });
         self
     }

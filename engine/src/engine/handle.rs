@@ -8,6 +8,8 @@ use std::sync::mpsc::SyncSender;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use millstream_protocol::group::MembershipOperation;
+
 use super::REQUESTS_MAX;
 use super::ended::Ended;
 use super::reply::Reply;
@@ -230,8 +232,7 @@ impl Handle {
 
     /// As [`Handle::shutdown`], without waiting: the stop is under way whether or not the future is awaited.
     pub fn begin_shutdown(&self, grace: Duration) -> Finished {
-        self.stop.give(Instant::now() + grace);
-        self.control.wake();
+        self.order_stop(Instant::now() + grace, MembershipOperation::Default);
         self.finished()
     }
 
@@ -255,6 +256,14 @@ impl Handle {
     /// What became of the partitions, once the engine has ended, whatever made it end; `None` before.
     pub fn report(&self) -> Option<Report> {
         self.ended.report()
+    }
+
+    pub(super) fn order_stop(&self, deadline: Instant, membership: MembershipOperation) {
+        if membership != MembershipOperation::Default {
+            self.stop.leave_as(membership);
+        }
+        self.stop.give(deadline);
+        self.control.wake();
     }
 
     pub(super) fn on_ended(&self, callback: impl FnOnce() + Send + 'static) {

@@ -1,6 +1,8 @@
 //! The engine as a program meets it: built, started, watched and stopped.
 
+mod assignment;
 mod builder;
+mod close;
 mod ended;
 mod footprint;
 mod handle;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use millstream_tuning::{CorePlan, Host, Needs, plan_cores};
 
 pub use builder::{EngineBuilder, Partitions};
+pub use close::CloseOptions;
 pub use footprint::Footprint;
 pub use handle::{Finished, Handle};
 pub use reply::Reply;

@@ -106,6 +106,17 @@ pub(crate) struct ContextState {
     pub(crate) done_below: i64,
     /// A commit was asked for.
     pub(crate) commit: bool,
+    /// The partition is to be paused.
+    pub(crate) pause: bool,
+    /// Where the partition is to go on.
+    pub(crate) seek: Option<StartPosition>,
+}
+
+impl ContextState {
+    /// Nothing was said, and everything below this offset is done.
+    pub(crate) fn new(done_below: i64) -> Self {
+        Self { done_below, commit: false, pause: false, seek: None }
+    }
 }
 
 /// Given to [`Handler::on_batch`](crate::Handler::on_batch): how a handler reports progress within a batch and asks
@@ -188,6 +199,41 @@ impl<'a> Context<'a> {
     /// all partitions goes out in one request. To wait for one, see [`Handle::commit`](crate::Handle::commit).
     pub fn commit(&mut self) {
         self.state.commit = true;
+    }
+
+    /// Pauses this partition when the call has returned: no more of its records are handed out, and what is fetched of
+    /// them is kept. [`Handle::resume`](crate::Handle::resume) ends it, on any thread; in a handler, its twin
+    /// [`begin_resume`](crate::Handle::begin_resume) for another partition.
+    pub fn pause(&mut self) {
+        self.state.pause = true;
+    }
+
+    /// Goes on elsewhere in this partition when the call has returned: this batch counts as handled if the call
+    /// succeeds, and what is fetched beyond it is dropped. The last call counts; a
+    /// [`Handle::seek`](crate::Handle::seek) that comes meanwhile wins over it. Where the position cannot be found the
+    /// partition fails.
+    ///
+    /// ```
+    /// use millstream::{Batch, Context, Handler, Outcome, StartPosition};
+    ///
+    /// /// Skips to the newest records where it has fallen too far behind.
+    /// struct Ticker {
+    ///     oldest_ms: i64,
+    /// }
+    ///
+    /// impl Handler for Ticker {
+    ///     type Error = std::convert::Infallible;
+    ///
+    ///     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+    ///         if batch.records().last().is_some_and(|record| record.timestamp_ms() < self.oldest_ms) {
+    ///             cx.seek(StartPosition::Timestamp(self.oldest_ms));
+    ///         }
+    ///         Ok(Outcome::Done)
+    ///     }
+    /// }
+    /// ```
+    pub fn seek(&mut self, to: StartPosition) {
+        self.state.seek = Some(to);
     }
 
     /// The dense index of this partition in the process: stable while it is owned, and handy as a metrics index.

@@ -99,6 +99,18 @@ impl AsyncLane {
         self.desk.wants_commit.set(true);
     }
 
+    /// Pauses this partition, see [`Context::pause`](crate::Context::pause): [`next_batch`](Self::next_batch) waits
+    /// until it is resumed.
+    pub fn pause(&self) {
+        self.desk.wants_pause.set(true);
+    }
+
+    /// Goes on elsewhere in this partition, see [`Context::seek`](crate::Context::seek): the next batch is of the new
+    /// place. A batch that was lent before counts as handled once the next one is asked for.
+    pub fn seek(&self, to: StartPosition) {
+        self.desk.wants_seek.set(Some(to));
+    }
+
     /// Asks the engine to stop in order, as [`Outcome::Stop`](crate::Outcome::Stop) does; then
     /// [`next_batch`](Self::next_batch) will return `None`.
     pub fn stop(&self) {
@@ -270,6 +282,8 @@ struct Desk {
     done_below: Cell<i64>,
     wants_commit: Cell<bool>,
     wants_stop: Cell<bool>,
+    wants_pause: Cell<bool>,
+    wants_seek: Cell<Option<StartPosition>>,
     timers: Rc<Timers>,
 }
 
@@ -334,6 +348,8 @@ pub(crate) struct LaneTask {
 pub(crate) struct Wishes {
     pub(crate) commit: bool,
     pub(crate) stop: bool,
+    pub(crate) pause: bool,
+    pub(crate) seek: Option<StartPosition>,
 }
 
 impl LaneTask {
@@ -394,8 +410,13 @@ impl LaneTask {
 
     /// What it has asked for since the last look.
     pub(crate) fn take_wishes(&self) -> Wishes {
-        let Desk { wants_commit, wants_stop, .. } = &*self.desk;
-        Wishes { commit: wants_commit.replace(false), stop: wants_stop.replace(false) }
+        let Desk { wants_commit, wants_stop, wants_pause, wants_seek, .. } = &*self.desk;
+        Wishes {
+            commit: wants_commit.replace(false),
+            stop: wants_stop.replace(false),
+            pause: wants_pause.replace(false),
+            seek: wants_seek.take(),
+        }
     }
 
     /// Tells the task that there will be no more batches. Returns whether a batch was laid out and not taken, which is

@@ -13,6 +13,7 @@ use crate::handler::{
     epoch_below,
 };
 use crate::link::Event;
+use crate::position::StartPosition;
 use crate::stats::{ShardStats, Stage};
 
 /// A batch whose CRC is wrong is fetched anew this many times before its lane fails.
@@ -146,7 +147,7 @@ impl Shard {
         if let Some(in_flight) = &mut lane.in_flight {
             in_flight.begin(started, lane.position_epoch);
         }
-        let mut state = ContextState { done_below: lane.position, commit: false };
+        let mut state = ContextState::new(lane.position);
         let progress = BatchProgress::new(lane.position);
         let batch = Batch::new(&lane.topic, lane.partition, lane.position, segments, &progress);
         self.pulse.begin(lane.id, started);
@@ -166,6 +167,10 @@ impl Shard {
         match outcome {
             Ok(outcome) => {
                 self.on_handled(lane, segments, walked, poison);
+                lane.paused |= state.pause;
+                if let Some(to) = state.seek {
+                    self.seek_as_told(lane, to);
+                }
                 if outcome == Outcome::Stop {
                     self.events.push_back(Event::StopRequested);
                 }
@@ -268,6 +273,19 @@ impl Shard {
             // Kept apart by the caller: nothing is wrong with the batch.
             DecodeFailure::NoMemory => {}
         }
+    }
+
+    /// Its handler or task wants to go on elsewhere: nothing of it is fetched or handed out before the control plane
+    /// has found the place, and says so by a seek.
+    pub(crate) fn seek_as_told(&mut self, lane: &mut Lane, position: StartPosition) {
+        if lane.state != LaneState::Open {
+            return;
+        }
+        lane.restart_at(lane.position, lane.position_epoch);
+        lane.state = LaneState::Starting;
+        self.touch(lane);
+        let (lane, seek) = (lane.id, lane.seek);
+        self.events.push_back(Event::StartWanted { lane, position, seek });
     }
 
     /// Stands a lane still and tells the control plane, which decides what follows.

@@ -378,6 +378,7 @@ impl Lane {
             last_stable_offset: self.last_stable_offset,
             end_offset: self.end_offset(read_committed),
             buffered_bytes: self.waiting_bytes() as u64,
+            paused: self.paused,
             blocked_by,
             last_error: self.last_error.clone(),
             records: self.records,

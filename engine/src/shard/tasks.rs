@@ -156,6 +156,10 @@ impl Shard {
         if asks_first && lane.state == LaneState::Starting {
             self.begin(lane);
         }
+        lane.paused |= wishes.pause;
+        if let Some(to) = wishes.seek {
+            self.seek_as_told(lane, to);
+        }
         self.after_dispatch(lane);
     }
 

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use millstream_protocol::group::MembershipOperation;
 use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
 use millstream_testbroker::{Cluster, Config as ClusterConfig};
 
@@ -172,7 +173,8 @@ impl World {
             Action::Start(place) => return self.start(place),
             Action::Stop(place) => {
                 if let Some(member) = self.at(place) {
-                    let request = Request::Shutdown { deadline: now + GRACE };
+                    let request =
+                        Request::Shutdown { deadline: now + GRACE, membership: MembershipOperation::Default };
                     member.request(request, now);
                 }
                 return;

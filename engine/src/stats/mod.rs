@@ -126,6 +126,8 @@ pub(crate) struct LaneStats {
     pub(crate) records: u64,
     /// Newest timestamp delivered, milliseconds since the epoch, -1 before the first.
     pub(crate) newest_timestamp_ms: i64,
+    /// Whether it is paused.
+    pub(crate) paused: bool,
     /// What keeps its records from its handler.
     pub(crate) blocked_by: Option<BlockedBy>,
     /// What went wrong last.

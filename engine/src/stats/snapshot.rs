@@ -240,7 +240,7 @@ impl LaneSnapshot {
             buffered_bytes: lane.buffered_bytes,
             records: lane.records,
             newest_timestamp_ms: lane.newest_timestamp_ms,
-            paused: info.paused,
+            paused: lane.paused,
             blocked_by: lane.blocked_by,
             last_error: lane.last_error.as_deref().map(str::to_owned),
         }

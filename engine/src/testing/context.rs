@@ -7,6 +7,7 @@ use std::time::Instant;
 use crate::error::LaneErrorCause;
 use crate::handler::{Context, ContextState, InFlight};
 use crate::link::LaneId;
+use crate::position::StartPosition;
 
 /// Lends a [`Context`] to functions that take one, and tells what they said to it.
 ///
@@ -39,7 +40,7 @@ pub struct MockContext {
 impl MockContext {
     /// Nothing is said yet.
     pub fn new() -> Self {
-        Self { state: ContextState { done_below: i64::MIN, commit: false }, slot: 0, in_flight: None }
+        Self { state: ContextState::new(i64::MIN), slot: 0, in_flight: None }
     }
 
     /// The slot that the context tells; 0 unless set.
@@ -83,6 +84,27 @@ impl MockContext {
     /// Whether a commit was asked for.
     pub fn commit_requested(&self) -> bool {
         self.state.commit
+    }
+
+    /// Whether the partition was to be paused.
+    pub fn pause_requested(&self) -> bool {
+        self.state.pause
+    }
+
+    /// Where the partition was to go on, by [`Context::seek`].
+    ///
+    /// ```
+    /// use millstream::StartPosition;
+    /// use millstream::testing::MockContext;
+    ///
+    /// let mut mock = MockContext::new();
+    /// mock.context().seek(StartPosition::Latest);
+    /// mock.context().pause();
+    /// assert_eq!(mock.seek_requested(), Some(StartPosition::Latest));
+    /// assert!(mock.pause_requested());
+    /// ```
+    pub fn seek_requested(&self) -> Option<StartPosition> {
+        self.state.seek
     }
 
     /// The lowest offset that was deferred and is not acknowledged.

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use millstream::{Batch, Context, Error, Handler, Outcome, Partitions, StartPosition};
+use millstream::{Batch, Context, Error, Handler, Lane, Outcome, Partitions, StartPosition};
 use millstream_testbroker::Config;
 use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
@@ -42,6 +42,115 @@ fn a_handler_that_asks_for_a_commit_gets_one_that_covers_its_batch() {
     });
     assert!(is_committed, "{:?}", committed(&broker.handle(), 0));
     running.handle().shutdown(PATIENCE).unwrap();
+}
+
+/// What a handler does after the record at an offset.
+#[derive(Clone, Copy)]
+enum Then {
+    Pause,
+    Seek(StartPosition),
+}
+
+/// Writes down what it sees, and does one thing once.
+struct Steered(Journal, Option<(i64, Then)>);
+
+impl Handler for Steered {
+    type Error = Infallible;
+
+    fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, Infallible> {
+        for record in batch {
+            self.0.record(&record);
+            match self.1.filter(|(at, _)| *at == record.offset()) {
+                Some((_, Then::Pause)) => cx.pause(),
+                Some((_, Then::Seek(to))) => cx.seek(to),
+                None => continue,
+            }
+            self.1 = None;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+fn steered(journal: &Journal, then: (i64, Then)) -> impl Fn(&Lane) -> Result<Steered, Infallible> + use<> {
+    let journal = journal.clone();
+    move |lane| Ok(Steered(journal.clone(), (lane.partition() == 0).then_some(then)))
+}
+
+#[test]
+fn a_handler_pauses_its_partition_and_another_thread_resumes_it() {
+    let broker = broker_with(Config::default(), 2, 100);
+    let journal = Journal::default();
+    let running = engine(&broker)
+        .property("max.poll.records", "10")
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start(steered(&journal, (34, Then::Pause)))
+        .unwrap();
+    let handle = running.handle();
+    let entries = journal.wait_until(|entries| entries.count(1) == 100 && entries.count(0) >= 40);
+    let lane = handle.stats().unwrap().lane(TOPIC, 0).cloned().unwrap();
+    assert!(lane.paused && lane.position == 40, "{lane:?}");
+    append(&broker.handle(), 1, 10);
+    journal.wait_until(|entries| entries.count(1) == 110);
+    entries.assert_exactly([(0, 0..40), (1, 0..100)]);
+    handle.resume(&[(TOPIC, 0)]).unwrap();
+    let entries = journal.wait_until(|entries| entries.count(0) == 100);
+    handle.shutdown(PATIENCE).unwrap();
+    entries.assert_exactly([(0, 0..100), (1, 0..110)]);
+}
+
+#[test]
+fn a_handler_seeks_in_its_partition_and_what_was_fetched_beyond_is_dropped() {
+    let to = [
+        (StartPosition::Offset(70), 70..100),
+        (StartPosition::Offset(10), 10..100),
+        (StartPosition::FromEnd(3), 97..100),
+        (StartPosition::Earliest, 0..100),
+    ];
+    for (to, again) in to {
+        let broker = broker_with(Config::default(), 1, 100);
+        let journal = Journal::default();
+        let running = engine(&broker)
+            .property("max.poll.records", "10")
+            .group(GROUP)
+            .topics([TOPIC])
+            .build()
+            .unwrap()
+            .start(steered(&journal, (34, Then::Seek(to))))
+            .unwrap();
+        let expected: Vec<i64> = (0..40).chain(again).collect();
+        let entries = journal.wait_until(|entries| entries.count(0) == expected.len());
+        running.handle().shutdown(PATIENCE).unwrap();
+        assert_eq!(entries.offsets(0), expected, "{to}");
+        assert_eq!(committed(&broker.handle(), 0), Some(100), "{to}");
+    }
+}
+
+#[test]
+fn partitions_are_assigned_and_unassigned_while_the_engine_runs() {
+    let broker = broker_with(Config::default(), 3, 50);
+    let journal = Journal::default();
+    let running = engine(&broker)
+        .property("group.id", GROUP)
+        .assign(TOPIC, Partitions::Only(vec![0]), StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap();
+    let handle = running.handle();
+    journal.wait_until(|entries| entries.count(0) == 50);
+    handle.assign(TOPIC, Partitions::Only(vec![1, 2]), StartPosition::Offset(20)).unwrap();
+    assert_eq!(handle.stats().unwrap().lanes.len(), 3, "they are open once that is answered");
+    journal.wait_until(|entries| entries.total() == 110);
+    handle.unassign(&[(TOPIC, 0), (TOPIC, 1)]).unwrap();
+    assert_eq!(committed(&broker.handle(), 1), Some(50), "what it has done is committed by then");
+    (0..3).for_each(|partition| append(&broker.handle(), partition, 10));
+    journal.wait_until(|entries| entries.count(2) == 40);
+    handle.assign(TOPIC, Partitions::Only(vec![1]), StartPosition::Committed).unwrap();
+    let entries = journal.wait_until(|entries| entries.count(1) == 40);
+    handle.shutdown(PATIENCE).unwrap();
+    entries.assert_exactly([(0, 0..50), (1, 20..60), (2, 20..60)]);
 }
 
 #[test]

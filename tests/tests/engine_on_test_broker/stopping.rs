@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream::{EngineEvent, Error, Outcome, PartitionOffset, Partitions, StartPosition};
+use millstream::{CloseOptions, EngineEvent, Error, Outcome, PartitionOffset, Partitions, StartPosition};
 use millstream_testbroker::{Config, GroupState};
 use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
@@ -30,6 +30,26 @@ fn an_engine_that_is_to_stop_at_the_end_reads_every_partition_to_its_end() {
         assert_eq!(committed(&broker.handle(), partition), (end > 0).then_some(end));
     }
     assert_eq!(report.committed.iter().map(|at| at.offset).sum::<i64>(), 600, "{report:?}");
+}
+
+#[test]
+fn a_member_that_remains_in_its_group_is_waited_for_and_one_that_leaves_is_not() {
+    for (options, members) in [
+        (CloseOptions::new(PATIENCE).remain_in_group(), 1),
+        (CloseOptions::new(PATIENCE).leave_group(), 0),
+        (CloseOptions::new(PATIENCE), 0),
+    ] {
+        let broker = broker_with(Config::default(), 1, 10);
+        let journal = Journal::default();
+        let running =
+            engine(&broker).group(GROUP).topics([TOPIC]).build().unwrap().start(journal.factory()).unwrap();
+        journal.wait_until(|entries| entries.total() == 10);
+        running.handle().close(options).unwrap();
+        journal.entries().assert_exactly([(0, 0..10)]);
+        assert_eq!(committed(&broker.handle(), 0), Some(10));
+        let left = broker.handle().with(|cluster, _| cluster.group(GROUP).map(|group| group.members.len()));
+        assert_eq!(left, Some(members), "{options:?}");
+    }
 }
 
 #[test]

@@ -44,6 +44,43 @@ fn member(broker: &TestBroker, name: &str, journal: &Journal, turnstile: Option<
 }
 
 #[test]
+fn a_task_pauses_its_partition_and_seeks_in_it() {
+    let broker = broker_with(Config::default(), 1, 100);
+    let journal = Journal::default();
+    let noted = journal.clone();
+    let running = engine(&broker)
+        .property("max.poll.records", "10")
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start_async(move |mut lane| {
+            let journal = noted.clone();
+            async move {
+                let mut batches = 0;
+                while let Some(batch) = lane.next_batch().await {
+                    batch.records().for_each(|record| journal.record(&record));
+                    batches += 1;
+                    match batches {
+                        3 => lane.seek(StartPosition::FromEnd(25)),
+                        5 => lane.pause(),
+                        _ => {}
+                    }
+                }
+                Ok::<_, BoxError>(())
+            }
+        })
+        .unwrap();
+    let handle = running.handle();
+    journal.wait_until(|entries| entries.total() >= 45);
+    while !handle.stats().unwrap().lanes[0].paused {}
+    assert_eq!(journal.entries().total(), 45);
+    handle.resume(&[(TOPIC, 0)]).unwrap();
+    let entries = journal.wait_until(|entries| entries.total() == 55);
+    handle.shutdown(PATIENCE).unwrap();
+    assert_eq!(entries.offsets(0), (0..30).chain(75..100).collect::<Vec<_>>());
+}
+
+#[test]
 fn tasks_get_every_record_once_and_all_of_it_is_committed() {
     let broker = broker_with(Config::default(), 4, 500);
     let journal = Journal::default();

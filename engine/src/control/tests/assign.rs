@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_protocol::group::MembershipOperation;
 use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
 use super::world::{FOREIGN_PORT, World};
@@ -261,7 +262,7 @@ fn lanes_that_do_not_finish_before_the_deadline_are_named_as_abandoned() {
     let mut world = started(1, 2, &[]);
     world.members[0].closes = false;
     let deadline = world.now + 3 * SECOND;
-    world.request(0, Request::Shutdown { deadline });
+    world.request(0, Request::Shutdown { deadline, membership: MembershipOperation::Default });
     world.settle();
     let (lane, now) = (world.members[0].lane("t", 0), world.now);
     world.members[0].close(lane, now);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_protocol::group::MembershipOperation;
 use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError};
 
 use super::world::World;
@@ -71,7 +72,7 @@ impl Chaos {
     fn leave(&mut self) {
         let alive = self.world.members.iter().position(|member| member.ended.is_none()).unwrap();
         let deadline = self.world.now + 5 * SECOND;
-        self.world.request(alive, Request::Shutdown { deadline });
+        self.world.request(alive, Request::Shutdown { deadline, membership: MembershipOperation::Default });
     }
 
     fn fault(&mut self) {

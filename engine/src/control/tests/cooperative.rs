@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_protocol::group::MembershipOperation;
 use millstream_testbroker::{ApiKey, Effect, Fault};
 
 use super::world::World;
@@ -74,7 +75,7 @@ fn lanes_that_stay_are_committed_under_the_new_generation() {
     world.mark(0, "t", 3, 17);
     world.run(2 * SECOND);
     let now = world.now;
-    world.request(0, Request::Shutdown { deadline: now + SECOND });
+    world.request(0, Request::Shutdown { deadline: now + SECOND, membership: MembershipOperation::Default });
     assert!(world.run_until(20 * SECOND, |world| world.members[1].open.len() == 4));
     assert!(world.members[1].opened().contains(&"t-3@17".to_owned()), "{:?}", world.members[1].opened());
 }
@@ -130,7 +131,10 @@ fn members_that_leave_give_all_they_have_to_those_who_stay() {
         || shares(world, &[1, 1, 2])));
     for leaver in [0, 2] {
         let now = world.now;
-        world.request(leaver, Request::Shutdown { deadline: now + 5 * SECOND });
+        world.request(
+            leaver,
+            Request::Shutdown { deadline: now + 5 * SECOND, membership: MembershipOperation::Default },
+        );
         assert!(world.run_until(20 * SECOND, |world| world.members[leaver].ended.is_some()));
     }
     assert!(world.run_until(20 * SECOND, |world| world.members[1].open.len() == 4));

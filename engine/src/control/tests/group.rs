@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use millstream_protocol::group::MembershipOperation;
 use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
 use super::world::World;
@@ -41,7 +42,7 @@ fn shares(world: &World, sizes: &[usize]) -> bool {
 
 fn shutdown(world: &mut World, member: usize, time: Duration) {
     let deadline = world.now + time;
-    world.request(member, Request::Shutdown { deadline });
+    world.request(member, Request::Shutdown { deadline, membership: MembershipOperation::Default });
 }
 
 fn commit(world: &mut World, member: usize) -> Answer<Result<CommitReport, Error>> {
@@ -235,6 +236,25 @@ fn a_member_that_stops_commits_first_and_then_leaves() {
     let ends =
         world.members[0].commands.iter().rev().take(2).filter(|(_, command)| matches!(command, Command::End));
     assert_eq!(ends.count(), 2);
+}
+
+#[test]
+fn whoever_stops_a_member_says_whether_it_leaves() {
+    for (settings, membership, leaves) in [
+        (&[("group.instance.id", "one")][..], MembershipOperation::Leave, true),
+        (&[], MembershipOperation::Remain, false),
+        (&[], MembershipOperation::Leave, true),
+    ] {
+        let mut world = started(settings);
+        let deadline = world.now + 5 * SECOND;
+        world.request(0, Request::Shutdown { deadline, membership });
+        assert!(world.run_until(SECOND, |world| world.members[0].ended.is_some()));
+        assert_eq!(times(&world, 0, ApiKey::LeaveGroup).len(), usize::from(leaves), "{membership:?}");
+        join(&mut world, &[]);
+        world.run(10 * SECOND);
+        let is_taken_over = world.members[1].open.len() == 4;
+        assert_eq!(is_taken_over, leaves, "{membership:?}: who has left is not waited for");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use millstream_protocol::group::MembershipOperation;
 use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError};
 
 use super::assign::{assign, started};
@@ -142,7 +143,7 @@ fn an_engine_that_stops_is_live_and_not_ready_and_a_lost_shard_is_not_live() {
     let mut world = started(1, 1, &[]);
     world.members[0].closes = false;
     let deadline = world.now + 5 * SECOND;
-    world.request(0, Request::Shutdown { deadline });
+    world.request(0, Request::Shutdown { deadline, membership: MembershipOperation::Default });
     world.run(SECOND);
     let found = health(&mut world, 0);
     assert_eq!(

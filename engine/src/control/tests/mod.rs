@@ -6,5 +6,6 @@ mod cooperative;
 mod group;
 mod health;
 mod offsets;
+mod reassign;
 mod steering;
 mod world;

@@ -41,9 +41,9 @@ pub use action::{GroupAction, GroupError, GroupRequest, GroupRequestKind, LostRe
 pub use config::ClassicConfig;
 use requests::{Identity, Versions};
 
-use super::TopicPartition;
 use super::assignor::{Assignor, Claim, Member, PartitionCounts};
 use super::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
+use super::{MembershipOperation, TopicPartition};
 use crate::backoff::Backoff;
 use crate::request::{ErrorCode, Unsupported, VersionTable};
 
@@ -78,6 +78,7 @@ pub struct ClassicGroup {
     proven_at: Option<Instant>,
     next_heartbeat: Option<Instant>,
     join_reason: &'static str,
+    on_leave: MembershipOperation,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -158,6 +159,7 @@ impl ClassicGroup {
             proven_at: None,
             next_heartbeat: None,
             join_reason: "first join",
+            on_leave: MembershipOperation::Default,
             config,
         }
     }
@@ -245,8 +247,13 @@ impl ClassicGroup {
         }
     }
 
+    /// Whether LeaveGroup is sent at the end (KIP-1092).
+    pub fn leave_as(&mut self, operation: MembershipOperation) {
+        self.on_leave = operation;
+    }
+
     /// Leaves the group in order: `Revoke` first where partitions are owned, then LeaveGroup (a static member skips it
-    /// and keeps its place), then `Left`.
+    /// and keeps its place, unless [`leave_as`](ClassicGroup::leave_as) says otherwise), then `Left`.
     pub fn leave(&mut self, now: Instant) {
         match self.state {
             State::Idle if self.events.is_empty() => self.events.push_back(GroupAction::Left),
@@ -446,7 +453,12 @@ impl ClassicGroup {
     fn begin_leaving(&mut self, now: Instant) {
         self.owned.clear();
         self.giving_up.clear();
-        if self.identity.is_static() || self.identity.member_id.is_empty() {
+        let stays = match self.on_leave {
+            MembershipOperation::Default => self.identity.is_static(),
+            MembershipOperation::Leave => false,
+            MembershipOperation::Remain => true,
+        };
+        if stays || self.identity.member_id.is_empty() {
             self.finish_leaving();
         } else {
             self.state = State::Leaving { sent: false, until: now + self.config.request_timeout };

@@ -81,6 +81,29 @@ fn leaving_gives_up_the_partitions_first() {
 }
 
 #[test]
+fn whether_a_member_leaves_is_for_whoever_stops_it_to_say() {
+    let instance = || Some("i-1".to_owned());
+    for (group_instance_id, operation, leaves) in [
+        (instance(), MembershipOperation::Leave, true),
+        (instance(), MembershipOperation::Remain, false),
+        (None, MembershipOperation::Remain, false),
+        (None, MembershipOperation::Leave, true),
+    ] {
+        let mut world =
+            World::with(vec![ClassicConfig { group_instance_id, seed: 1, ..ClassicConfig::new("g") }]);
+        world.groups[0].start();
+        world.pass(MS);
+        world.sent[0].clear();
+        world.groups[0].leave_as(operation);
+        let now = world.now;
+        world.groups[0].leave(now);
+        world.pass(MS);
+        assert_eq!(world.sent[0].contains(&GroupRequestKind::Leave), leaves, "{operation:?}");
+        assert_eq!(world.news(0).last().map(String::as_str), Some("left"));
+    }
+}
+
+#[test]
 fn a_static_member_keeps_its_place_when_it_stops() {
     let config = ClassicConfig { group_instance_id: Some("i-1".to_owned()), ..ClassicConfig::new("g") };
     let mut world = World::with(vec![config]);
