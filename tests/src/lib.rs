@@ -8,6 +8,7 @@ pub mod group;
 pub mod journal;
 pub mod kafka;
 pub mod numbers;
+pub mod proxy;
 pub mod seccomp;
 pub mod turnstile;
 pub mod verifiable;

@@ -22,6 +22,8 @@ pub struct GroupUnderWatch {
     bootstrap: String,
     group: String,
     topic: String,
+    /// Partitions of the topic: those that are written to, unless it is said otherwise.
+    pub partitions: usize,
     /// What all members have handled.
     pub deliveries: Deliveries,
     /// In the order of their start.
@@ -54,6 +56,7 @@ impl GroupUnderWatch {
             bootstrap: bootstrap.to_owned(),
             group: group.to_owned(),
             topic: written.topic.clone(),
+            partitions: written.partitions as usize,
             deliveries: Deliveries::new(written),
             members: Vec::new(),
         }
@@ -108,7 +111,7 @@ impl GroupUnderWatch {
 
     /// Waits until these members, and no other, own all partitions, evenly to one.
     pub fn wait_until_shared_by(&mut self, members: &[usize]) {
-        let partitions = self.deliveries.ends().len();
+        let partitions = self.partitions;
         let least = partitions / members.len();
         self.wait_until(&format!("the partitions are shared by {members:?}"), |group| {
             let owned = |index: &usize| group.members[*index].owned.len();

@@ -16,6 +16,7 @@ use super::error::{AtPath, Error, Result};
 use super::jars::Jars;
 use super::process::{Process, wait_until};
 use super::scratch::Scratch;
+use crate::proxy::FaultProxy;
 
 /// Any fixed id does: base64 of 16 bytes.
 const CLUSTER_ID: &str = "bWlsbHN0cmVhbS10ZXN0cw";
@@ -33,6 +34,8 @@ pub struct KafkaCluster {
     pub(super) spec: Spec,
     jars: Jars,
     ports: Vec<Ports>,
+    /// One for each broker, or none.
+    proxies: Vec<FaultProxy>,
     /// By index, which is the broker's id less one; `None` while it is down.
     brokers: Vec<Option<Process>>,
     // After the brokers: fields are dropped in order, and brokers should not outlive either.
@@ -49,7 +52,12 @@ impl KafkaCluster {
     pub fn start(spec: Spec) -> Result<Self> {
         let jars = Jars::of(&spec.version)?;
         let scratch = Scratch::new()?;
-        let ports = free_ports(spec.brokers)?;
+        assert!(spec.is_kraft() || !spec.is_proxied, "only brokers under KRaft are proxied");
+        let mut ports = free_ports(spec.brokers)?;
+        let proxies = match spec.is_proxied {
+            true => ports.iter_mut().map(behind_proxy).collect::<Result<_>>()?,
+            false => Vec::new(),
+        };
         let zookeeper = match spec.is_kraft() {
             true => None,
             false => Some(start_zookeeper(&jars, scratch.path())?),
@@ -65,7 +73,7 @@ impl KafkaCluster {
         }
         let brokers = ports.iter().map(|_| None).collect();
         let zookeeper = zookeeper.map(|(process, _)| process);
-        let mut cluster = Self { spec, jars, ports, brokers, _zookeeper: zookeeper, scratch };
+        let mut cluster = Self { spec, jars, ports, proxies, brokers, _zookeeper: zookeeper, scratch };
         for index in 0..cluster.ports.len() {
             cluster.launch(index)?;
         }
@@ -78,6 +86,24 @@ impl KafkaCluster {
         let addresses: Vec<String> =
             self.ports.iter().map(|ports| address(ports.client).to_string()).collect();
         addresses.join(",")
+    }
+
+    /// All brokers by way of their proxies.
+    ///
+    /// # Panics
+    /// If there are none: see [`Spec::proxied`].
+    pub fn proxied_bootstrap(&self) -> String {
+        assert!(!self.proxies.is_empty(), "this cluster has no proxies");
+        let addresses: Vec<String> = self.proxies.iter().map(|proxy| proxy.address().to_string()).collect();
+        addresses.join(",")
+    }
+
+    /// The proxy before a broker.
+    ///
+    /// # Panics
+    /// If there is none: see [`Spec::proxied`].
+    pub fn proxy(&self, id: i32) -> &FaultProxy {
+        &self.proxies[self.index(id)]
     }
 
     /// The version of Kafka that runs.
@@ -137,6 +163,19 @@ impl KafkaCluster {
         self.stop(id);
         let index = self.index(id);
         self.launch(index)?;
+        self.wait_until_ready()
+    }
+
+    /// Starts all brokers that are down, on their old ports and data, and waits until all know each other.
+    ///
+    /// # Errors
+    /// If one does not come up.
+    pub fn start_all(&mut self) -> Result<()> {
+        for index in 0..self.brokers.len() {
+            if self.brokers[index].is_none() {
+                self.launch(index)?;
+            }
+        }
         self.wait_until_ready()
     }
 
@@ -265,7 +304,17 @@ fn properties_file(folder: &Path, index: usize) -> PathBuf {
 }
 
 fn free_ports(brokers: u16) -> Result<Vec<Ports>> {
-    (0..brokers).map(|_| Ok(Ports { client: free_port()?, controller: free_port()? })).collect()
+    let ports = || Ok(Ports { client: free_port()?, controller: free_port()?, behind_proxy: None });
+    (0..brokers).map(|_| ports()).collect()
+}
+
+/// Gives a broker one more listener, with a proxy before it.
+fn behind_proxy(ports: &mut Ports) -> Result<FaultProxy> {
+    let port = free_port()?;
+    let proxy = FaultProxy::start(address(port))
+        .map_err(|error| Error::Unavailable(format!("no proxy can be started: {error}")))?;
+    ports.behind_proxy = Some((port, proxy.address()));
+    Ok(proxy)
 }
 
 /// A loopback port that nobody listens on. Another process may take it before the broker does; the range is wide.

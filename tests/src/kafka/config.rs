@@ -1,5 +1,6 @@
 //! What cluster a test wants, and the properties files that make it.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 /// The Kafka version that tests run against unless they say otherwise.
@@ -12,12 +13,19 @@ pub struct Spec {
     pub(super) brokers: u16,
     pub(super) properties: Vec<(String, String)>,
     pub(super) cores: Option<String>,
+    pub(super) is_proxied: bool,
 }
 
 impl Spec {
     /// One broker of [`DEFAULT_VERSION`].
     pub fn new() -> Self {
-        Self { version: DEFAULT_VERSION.to_owned(), brokers: 1, properties: Vec::new(), cores: None }
+        Self {
+            version: DEFAULT_VERSION.to_owned(),
+            brokers: 1,
+            properties: Vec::new(),
+            cores: None,
+            is_proxied: false,
+        }
     }
 
     /// Another Kafka version. Versions below 3.3 run with ZooKeeper, later ones with KRaft.
@@ -46,6 +54,14 @@ impl Spec {
         self
     }
 
+    /// Puts a proxy before each broker, for clients that use
+    /// [`proxied_bootstrap`](super::KafkaCluster::proxied_bootstrap): all of their connections go through it, those
+    /// between brokers do not. Only with KRaft.
+    pub fn proxied(mut self) -> Self {
+        self.is_proxied = true;
+        self
+    }
+
     /// Whether this version runs without ZooKeeper. KRaft was ready for production in 3.3.
     pub(super) fn is_kraft(&self) -> bool {
         let mut numbers = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -65,6 +81,8 @@ pub(super) struct Ports {
     pub(super) client: u16,
     /// Of the KRaft controller in the same process.
     pub(super) controller: u16,
+    /// Of the listener behind a proxy, and where the proxy listens.
+    pub(super) behind_proxy: Option<(u16, SocketAddr)>,
 }
 
 /// The `server.properties` of the broker with this index (its id is one more).
@@ -98,7 +116,16 @@ pub(super) fn server_properties(
             lines.push(("process.roles", "broker,controller".to_owned()));
             lines.push(("controller.quorum.voters", voters.join(",")));
             lines.push(("controller.listener.names", "CONTROLLER".to_owned()));
-            lines.push(("listeners", format!("{client},CONTROLLER://127.0.0.1:{}", own.controller)));
+            let mut listeners = format!("{client},CONTROLLER://127.0.0.1:{}", own.controller);
+            if let Some((port, proxy)) = own.behind_proxy {
+                listeners += &format!(",PROXIED://127.0.0.1:{port}");
+                lines.push(("advertised.listeners", format!("{client},PROXIED://{proxy}")));
+                lines.push(("inter.broker.listener.name", "PLAINTEXT".to_owned()));
+                let protocols =
+                    ["PLAINTEXT", "CONTROLLER", "PROXIED"].map(|name| format!("{name}:PLAINTEXT"));
+                lines.push(("listener.security.protocol.map", protocols.join(",")));
+            }
+            lines.push(("listeners", listeners));
         }
     }
     let fixed = FAST_TEST_PROPERTIES.iter().map(|&(name, value)| (name, value));
@@ -158,7 +185,7 @@ mod tests {
     #[test]
     fn a_property_of_the_spec_comes_after_the_fixtures_own() {
         let spec = Spec::new().property("num.partitions", "7");
-        let ports = [Ports { client: 1, controller: 2 }];
+        let ports = [Ports { client: 1, controller: 2, behind_proxy: None }];
         let text = server_properties(&spec, 0, &ports, None, Path::new("/data"));
         let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("num.partitions")).collect();
         assert_eq!(lines, ["num.partitions=1", "num.partitions=7"]);

@@ -16,6 +16,7 @@ use super::client::check;
 use super::cluster::KafkaCluster;
 use super::error::{Error, Result};
 use super::process::wait_until;
+use super::topics::PartitionInfo;
 
 const MOVE_LIMIT: Duration = Duration::from_secs(60);
 const REQUEST_TIMEOUT_MS: i32 = 30_000;
@@ -47,6 +48,25 @@ impl KafkaCluster {
         wait_until(Instant::now() + MOVE_LIMIT, || self.running().all(led_by)).ok_or_else(|| Error::Broker {
             address: self.bootstrap(),
             message: format!("{what} was not done within {MOVE_LIMIT:?}"),
+        })
+    }
+
+    /// Moves a partition to one other broker, its log with it, and waits until every running broker knows.
+    ///
+    /// # Errors
+    /// What Kafka answered, or that it was not done in time.
+    pub fn move_partition(&self, topic: &str, partition: i32, to: i32) -> Result<()> {
+        let what = format!("moving {topic}/{partition} to broker {to}");
+        self.reorder_replicas(&what, topic, partition, vec![BrokerId(to)])?;
+        let is_there = |known: &PartitionInfo| {
+            known.partition == partition && known.leader == to && known.replicas == [to]
+        };
+        let known_by = |id| self.partitions_at(id, topic).is_ok_and(|all| all.iter().any(is_there));
+        wait_until(Instant::now() + MOVE_LIMIT, || self.running().all(known_by)).ok_or_else(|| {
+            Error::Broker {
+                address: self.bootstrap(),
+                message: format!("{what} was not done within {MOVE_LIMIT:?}"),
+            }
         })
     }
 

@@ -5,14 +5,15 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use kafka_protocol::ResponseError;
+use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_protocol::messages::{
-    CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest, IncrementalAlterConfigsRequest,
-    ListOffsetsRequest, TopicName,
+    CreatePartitionsRequest, CreateTopicsRequest, DeleteRecordsRequest, DeleteTopicsRequest,
+    IncrementalAlterConfigsRequest, ListOffsetsRequest, TopicName,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -82,6 +83,11 @@ impl KafkaCluster {
             let message = result.error_message.as_ref().map(StrBytes::as_str);
             check(&format!("creating topic {name}"), result.error_code, message)?;
         }
+        self.wait_for_leaders(name, partitions)
+    }
+
+    /// Waits until every running broker knows the leaders of so many partitions, and those answer for them.
+    fn wait_for_leaders(&self, name: &str, partitions: i32) -> Result<()> {
         let everywhere = || {
             self.running().all(|id| {
                 self.partitions_at(id, name).is_ok_and(|partitions_known| {
@@ -93,6 +99,25 @@ impl KafkaCluster {
         // Metadata names a leader before that leader has opened its log.
         let ready = || everywhere() && self.end_offsets(name, false).is_ok();
         wait_until(Instant::now() + TOPIC_LIMIT, ready).ok_or_else(|| self.not_in_time(name))
+    }
+
+    /// Adds partitions to a topic until it has so many, and waits until they have leaders.
+    ///
+    /// # Errors
+    /// What the broker answered, or that the leaders did not appear.
+    pub fn grow_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let topic = CreatePartitionsTopic::default()
+            .with_name(TopicName(text(name)))
+            .with_count(partitions)
+            .with_assignments(None);
+        let request =
+            CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(REQUEST_TIMEOUT_MS);
+        let answer = self.controller()?.request(&request)?;
+        for result in &answer.results {
+            let message = result.error_message.as_ref().map(StrBytes::as_str);
+            check(&format!("growing topic {name}"), result.error_code, message)?;
+        }
+        self.wait_for_leaders(name, partitions)
     }
 
     /// Deletes a topic, and waits until no running broker knows it.
