@@ -1,5 +1,6 @@
 //! A record's headers: checked as a whole with their record, decoded only when they are asked for.
 
+use std::cmp::Ordering;
 use std::str::Utf8Error;
 
 use super::records::{RecordFault, take_nullable};
@@ -81,12 +82,34 @@ impl ExactSizeIterator for Headers<'_> {}
 pub(super) fn take_all(mut bytes: &[u8]) -> Result<Headers<'_>, RecordFault> {
     let count = varint::take_i32(&mut bytes).ok_or(RecordFault::Headers)?;
     let left = u32::try_from(count).map_err(|_| RecordFault::Headers)?;
-    let headers = Headers { rest: bytes, left };
+    let mut at = 0;
     // Bounded: each header takes two bytes or more.
     for _ in 0..left {
-        take(&mut bytes).ok_or(RecordFault::Headers)?;
+        at = skip(bytes, at, false).and_then(|at| skip(bytes, at, true)).ok_or(RecordFault::Headers)?;
     }
-    if bytes.is_empty() { Ok(headers) } else { Err(RecordFault::RecordTrailingBytes) }
+    match at.cmp(&bytes.len()) {
+        Ordering::Equal => Ok(Headers { rest: bytes, left }),
+        Ordering::Less => Err(RecordFault::RecordTrailingBytes),
+        Ordering::Greater => Err(RecordFault::Headers),
+    }
+}
+
+/// Where the byte string that starts at `at` ends, which may be past the end of `bytes`.
+#[inline(always)]
+fn skip(bytes: &[u8], at: usize, may_be_null: bool) -> Option<usize> {
+    let first = *bytes.get(at)?;
+    // One byte, and not negative: zigzag's sign is the lowest bit.
+    if first & 0x81 == 0 {
+        return Some(at + 1 + usize::from(first >> 1));
+    }
+    skip_long(bytes, at, may_be_null)
+}
+
+#[inline(never)]
+fn skip_long(bytes: &[u8], at: usize, may_be_null: bool) -> Option<usize> {
+    let mut rest = bytes.get(at..)?;
+    let content = take_nullable(&mut rest)?;
+    (content.is_some() || may_be_null).then(|| bytes.len() - rest.len())
 }
 
 #[inline(always)]

@@ -107,30 +107,36 @@ pub struct Records<'a> {
 pub struct BatchBase {
     base_offset: i64,
     last_offset_delta: u32,
+    /// What timestamp deltas are added to; under LogAppendTime the timestamp of all records.
     base_timestamp: i64,
-    append_timestamp: Option<i64>,
+    /// All bits set; under LogAppendTime none, so that deltas count for nothing.
+    delta_mask: i64,
     count: u32,
 }
 
 impl BatchBase {
+    #[inline(always)]
+    fn timestamp(&self, delta: i64) -> i64 {
+        self.base_timestamp.wrapping_add(delta & self.delta_mask)
+    }
+
     /// What the timestamps of the batch's records mean.
     pub fn timestamp_type(&self) -> TimestampType {
-        match self.append_timestamp {
-            None => TimestampType::CreateTime,
-            Some(_) => TimestampType::LogAppendTime,
-        }
+        if self.delta_mask == 0 { TimestampType::LogAppendTime } else { TimestampType::CreateTime }
     }
 }
 
 impl<'a> Records<'a> {
     pub(super) fn new(batch: &RecordBatch<'_>, bytes: &'a [u8]) -> Self {
-        let append_timestamp =
-            (batch.timestamp_type() == TimestampType::LogAppendTime).then(|| batch.max_timestamp());
+        let (base_timestamp, delta_mask) = match batch.timestamp_type() {
+            TimestampType::CreateTime => (batch.base_timestamp(), !0),
+            TimestampType::LogAppendTime => (batch.max_timestamp(), 0),
+        };
         let frame = BatchBase {
             base_offset: batch.base_offset(),
             last_offset_delta: batch.last_offset_delta() as u32,
-            base_timestamp: batch.base_timestamp(),
-            append_timestamp,
+            base_timestamp,
+            delta_mask,
             count: batch.record_count(),
         };
         Self { bytes, frame }
@@ -171,7 +177,8 @@ impl<'a> Records<'a> {
             Some(rest) if cursor.remaining <= self.frame.count => {
                 self.iterate(rest, cursor.remaining, cursor.next_delta)
             }
-            _ => RecordIter { foreign_cursor: true, ..self.iter() },
+            // No record is left for the fast way; the slow one looks at the cursor first.
+            _ => RecordIter { foreign_cursor: true, remaining: 0, ..self.iter() },
         }
     }
 
@@ -196,8 +203,14 @@ impl<'a> IntoIterator for &Records<'a> {
     }
 }
 
+/// Bytes that must be left for a record to be read the fast way: more than what comes before a key takes there.
+const WINDOW_BYTES: usize = 24;
+
 /// Iterates over records. The first malformed one is yielded as an error and ends the iteration.
-#[derive(Debug, Clone)]
+///
+/// Nothing on the way of a good record takes the iterator's address, what is rare takes and returns it by value: so a
+/// loop that the iteration is inlined into keeps it in registers.
+#[derive(Debug, Clone, Copy)]
 pub struct RecordIter<'a> {
     rest: &'a [u8],
     remaining: u32,
@@ -229,7 +242,7 @@ impl<'a> RecordIter<'a> {
     /// asked for come first.
     pub fn advance_to(&mut self, offset: i64) -> Result<(), RecordError> {
         loop {
-            let before = self.clone();
+            let before = *self;
             match self.next() {
                 Some(Ok(record)) if record.offset < offset => {}
                 Some(Ok(_)) => {
@@ -247,7 +260,52 @@ impl<'a> RecordIter<'a> {
         self.bytes_total - self.rest.len()
     }
 
+    /// Reads a record whose lengths and deltas take as few bytes as nearly all do, that has a value, and that is
+    /// followed by some more bytes. `None` for any other, good or bad: [`read`](Self::read) has the word on those.
+    ///
+    /// No byte is looked at twice to see whether it is there: the window is checked once, and each position behind it
+    /// lies before the end of the value, which is compared with the end of the record, and that with the batch's.
     #[inline(always)]
+    fn read_fast(&mut self) -> Option<RecordView<'a>> {
+        let window = self.rest.first_chunk::<WINDOW_BYTES>()?;
+        let length = varint::low_length(word(window, 0))?;
+        let (record, rest) = self.rest.split_at_checked(length.taken + length.value)?;
+        // The attributes of a record are unused.
+        let at = length.taken + 1;
+        let timestamp_delta = varint::low(word(window, at))?;
+        let offset_delta = varint::low_length(timestamp_delta.rest)?;
+        let at = at + timestamp_delta.taken + offset_delta.taken;
+        let offset_delta = offset_delta.value as u32;
+        if offset_delta < self.next_delta || offset_delta > self.frame.last_offset_delta {
+            return None;
+        }
+        let lengths = word(window, at);
+        let (key, at, lengths) = if lengths as u8 == NULL {
+            (None, at + 1, lengths >> 8)
+        } else {
+            let length = varint::low_length(lengths)?;
+            let start = at + length.taken;
+            let (key, behind) = record.get(start..)?.split_at_checked(length.value)?;
+            (Some(key), start + length.value, u64::from_le_bytes(*behind.first_chunk()?))
+        };
+        let length = varint::low_length(lengths)?;
+        let start = at + length.taken;
+        let (value, headers) = record.get(start..)?.split_at_checked(length.value)?;
+        // Nearly all records have no header: one byte, 0.
+        let headers = if *headers == [0] { Headers::none() } else { headers::take_all(headers).ok()? };
+        let timestamp_delta = i64::from(varint::unzigzag_32(timestamp_delta.zigzag));
+        self.remaining = self.remaining.checked_sub(1)?;
+        self.rest = rest;
+        self.next_delta = offset_delta + 1;
+        Some(RecordView {
+            offset: self.frame.base_offset + i64::from(offset_delta),
+            timestamp: self.frame.timestamp(timestamp_delta),
+            key,
+            value: Some(value),
+            headers,
+        })
+    }
+
     fn read(&mut self) -> Result<RecordView<'a>, RecordFault> {
         let mut rest = self.rest;
         let length = varint::take_i32(&mut rest).ok_or(RecordFault::Length)?;
@@ -262,26 +320,37 @@ impl<'a> RecordIter<'a> {
         }
         let key = take_nullable(&mut body).ok_or(RecordFault::Key)?;
         let value = take_nullable(&mut body).ok_or(RecordFault::Value)?;
-        // Nearly all records have no header: one byte, 0.
-        let headers = if body == [0] { Headers::none() } else { headers::take_all(body)? };
+        let headers = headers::take_all(body)?;
 
         self.rest = rest;
         self.remaining -= 1;
         self.next_delta = offset_delta + 1;
         Ok(RecordView {
             offset: self.frame.base_offset + i64::from(offset_delta),
-            timestamp: match self.frame.append_timestamp {
-                None => self.frame.base_timestamp.wrapping_add(timestamp_delta),
-                Some(timestamp) => timestamp,
-            },
+            timestamp: self.frame.timestamp(timestamp_delta),
             key,
             value,
             headers,
         })
     }
 
+    /// What there is instead of a record that can be read the fast way: the end, any other record, or an error.
     #[cold]
     #[inline(never)]
+    fn next_slow(mut self) -> (Option<Result<RecordView<'a>, RecordError>>, Self) {
+        if self.foreign_cursor {
+            self.remaining = self.frame.count;
+        }
+        let item = if self.remaining == 0 {
+            (!self.rest.is_empty()).then(|| Err(self.fail(RecordFault::BatchTrailingBytes)))
+        } else if self.foreign_cursor {
+            Some(Err(self.fail(RecordFault::Cursor)))
+        } else {
+            Some(self.read().map_err(|fault| self.fail(fault)))
+        };
+        (item, self)
+    }
+
     fn fail(&mut self, fault: RecordFault) -> RecordError {
         let error = RecordError {
             index: self.frame.count - self.remaining,
@@ -299,18 +368,14 @@ impl<'a> RecordIter<'a> {
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<RecordView<'a>, RecordError>;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if self.remaining == 0 {
-            return (!self.rest.is_empty()).then(|| Err(self.fail(RecordFault::BatchTrailingBytes)));
+        if let Some(record) = self.read_fast() {
+            return Some(Ok(record));
         }
-        if self.foreign_cursor {
-            return Some(Err(self.fail(RecordFault::Cursor)));
-        }
-        match self.read() {
-            Ok(record) => Some(Ok(record)),
-            Err(fault) => Some(Err(self.fail(fault))),
-        }
+        let (item, after) = self.next_slow();
+        *self = after;
+        item
     }
 
     #[inline]
@@ -320,6 +385,18 @@ impl<'a> Iterator for RecordIter<'a> {
 }
 
 impl std::iter::FusedIterator for RecordIter<'_> {}
+
+/// A length of -1, as a zigzag varint.
+const NULL: u8 = 1;
+
+/// Eight bytes of the window. `at` is at most 15, which the mask tells the compiler.
+#[inline(always)]
+fn word(window: &[u8; WINDOW_BYTES], at: usize) -> u64 {
+    debug_assert!(at < 16);
+    let at = at & 15;
+    let (_, from) = window.split_at(at);
+    from.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+}
 
 /// Takes a byte string with its length before it: -1 is null, anything below is malformed.
 #[inline(always)]
@@ -335,6 +412,11 @@ pub(super) fn take_nullable<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
     use super::super::{NewRecord, RecordBatchBuilder};
     use super::*;
 
@@ -351,6 +433,50 @@ mod tests {
         let mut builder = RecordBatchBuilder::new(100);
         builder.append(&value(b"a")).append_at(105, &value(b"b")).append(&value(b"c"));
         builder
+    }
+
+    /// What the slow way alone makes of the records.
+    fn walked_slowly<'a>(records: &Records<'a>) -> Vec<Result<RecordView<'a>, RecordError>> {
+        let mut iter = records.iter();
+        std::iter::from_fn(|| {
+            let (item, after) = iter.next_slow();
+            iter = after;
+            item
+        })
+        .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn the_fast_way_reads_what_the_slow_one_reads(
+            sizes in vec((0..300_usize, option::of(0..40_usize), 0..3_usize, -3_000_000..3_000_000_i64), 1..20),
+            gap in 0..9_000_i64,
+            change in option::of((any::<Index>(), any::<u8>())),
+            cut in option::of(any::<Index>()),
+        ) {
+            let content = [7; 300];
+            let headers: [(&[u8], Option<&[u8]>); 2] = [(b"header", Some(b"content")), (b"", None)];
+            let mut builder = RecordBatchBuilder::new(5);
+            for (number, &(value, key, headers_count, timestamp)) in sizes.iter().enumerate() {
+                builder.append_at(5 + number as i64 * (gap + 1), &NewRecord {
+                    timestamp,
+                    key: key.map(|key| &content[..key]),
+                    value: Some(&content[..value]).filter(|value| value.len() != 13),
+                    headers: &headers[..headers_count],
+                });
+            }
+            let mut bytes = builder.finish().unwrap();
+            let records = RecordBatch::parse(&bytes).unwrap().unwrap().records().unwrap();
+            let (base, from) = (records.base(), bytes.len() - records.bytes().len());
+            if let Some((at, byte)) = change {
+                let at = from + at.index(bytes.len() - from);
+                bytes[at] = byte;
+            }
+            let to = cut.map_or(bytes.len(), |at| from + at.index(bytes.len() - from));
+            let records = Records::with_base(&bytes[from..to], base);
+            let seen = |items: Vec<_>| format!("{items:?}");
+            prop_assert_eq!(seen(records.iter().collect()), seen(walked_slowly(&records)));
+        }
     }
 
     #[test]

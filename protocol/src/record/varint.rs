@@ -36,6 +36,56 @@ pub(super) fn take_i64(bytes: &mut &[u8]) -> Option<i64> {
     }
 }
 
+/// A varint out of a little-endian word.
+pub(super) struct Low {
+    /// The value, still zigzag.
+    pub(super) zigzag: u32,
+    /// How many bytes it takes.
+    pub(super) taken: usize,
+    /// The word behind it.
+    pub(super) rest: u64,
+}
+
+/// The varint that a little-endian word begins with, if it takes at most three bytes.
+#[inline(always)]
+pub(super) fn low(word: u64) -> Option<Low> {
+    if word & 0x80 == 0 {
+        Some(Low { zigzag: word as u32 & 0x7f, taken: 1, rest: word >> 8 })
+    } else if word & 0x8000 == 0 {
+        let zigzag = word as u32 & 0x7f | word as u32 >> 1 & 0x3f80;
+        Some(Low { zigzag, taken: 2, rest: word >> 16 })
+    } else if word & 0x80_0000 == 0 {
+        let zigzag = word as u32 & 0x7f | word as u32 >> 1 & 0x3f80 | word as u32 >> 2 & 0x1f_c000;
+        Some(Low { zigzag, taken: 3, rest: word >> 24 })
+    } else {
+        None
+    }
+}
+
+/// A value that is not negative out of a little-endian word.
+pub(super) struct LowLength {
+    pub(super) value: usize,
+    /// How many bytes it takes.
+    pub(super) taken: usize,
+}
+
+/// The varint that a little-endian word begins with, if it takes at most three bytes and is not negative: the lowest
+/// bit, zigzag's sign, is tested together with the bits that say where it ends.
+#[inline(always)]
+pub(super) fn low_length(word: u64) -> Option<LowLength> {
+    let word = word as u32;
+    let (value, taken) = if word & 0x81 == 0 {
+        (word >> 1 & 0x3f, 1)
+    } else if word & 0x8081 == 0x80 {
+        (word >> 1 & 0x3f | word >> 2 & 0x1fc0, 2)
+    } else if word & 0x80_8081 == 0x8080 {
+        (word >> 1 & 0x3f | word >> 2 & 0x1fc0 | word >> 3 & 0xf_e000, 3)
+    } else {
+        return None;
+    };
+    Some(LowLength { value: value as usize, taken })
+}
+
 /// Appends a zigzag varint.
 pub(super) fn put(bytes: &mut Vec<u8>, value: i64) {
     let mut zigzag = ((value << 1) ^ (value >> 63)) as u64;
@@ -70,7 +120,7 @@ fn take_long(bytes: &mut &[u8], bits: u32) -> Option<u64> {
 }
 
 #[inline(always)]
-fn unzigzag_32(value: u32) -> i32 {
+pub(super) fn unzigzag_32(value: u32) -> i32 {
     (value >> 1) as i32 ^ -((value & 1) as i32)
 }
 
