@@ -156,7 +156,7 @@ impl<'a> Batch<'a> {
     }
 
     fn records_from(&self, from: Walked) -> Records<'_> {
-        Records {
+        let walk = Walk {
             batch: self,
             segment: from.segments,
             iter: None,
@@ -164,7 +164,8 @@ impl<'a> Batch<'a> {
             passed: 0,
             records: from.records,
             next_offset: from.next_offset,
-        }
+        };
+        Records { walk }
     }
 
     /// Walks whatever the handler left unwalked, so that the watermark never passes a record that nobody could read.
@@ -198,6 +199,13 @@ impl<'b> IntoIterator for &'b Batch<'_> {
 /// Walks the records of a [`Batch`].
 #[derive(Debug)]
 pub struct Records<'b> {
+    walk: Walk<'b>,
+}
+
+/// Where a walk stands. What is rare takes and returns it by value, so that nothing takes its address and a handler's
+/// loop keeps it in registers.
+#[derive(Clone, Copy, Debug)]
+struct Walk<'b> {
     batch: &'b Batch<'b>,
     /// Segments opened so far; the last of them is being walked.
     segment: usize,
@@ -217,21 +225,25 @@ impl<'b> Iterator for Records<'b> {
     // Always: a handler that walks in two places would otherwise pay a call for each record, a fifth of the walk.
     #[inline(always)]
     fn next(&mut self) -> Option<Record<'b>> {
+        let walk = &mut self.walk;
         loop {
-            if self.left == 0 && !self.next_segment() {
-                return None;
+            if walk.left == 0 {
+                *walk = walk.next_segment();
+                if walk.left == 0 {
+                    return None;
+                }
             }
-            match self.iter.as_mut()?.next() {
+            match walk.iter.as_mut()?.next() {
                 Some(Ok(view)) => {
-                    self.left -= 1;
-                    self.next_offset = view.offset + 1;
-                    if view.offset >= self.batch.position {
-                        return Some(Record { view, batch: self.batch, segment: self.segment - 1 });
+                    walk.left -= 1;
+                    walk.next_offset = view.offset + 1;
+                    if view.offset >= walk.batch.position {
+                        return Some(Record { view, batch: walk.batch, segment: walk.segment - 1 });
                     }
-                    self.passed += 1;
+                    walk.passed += 1;
                 }
                 ended => {
-                    self.poison(ended.and_then(Result::err));
+                    *walk = walk.poisoned(ended.and_then(Result::err));
                     return None;
                 }
             }
@@ -239,11 +251,11 @@ impl<'b> Iterator for Records<'b> {
     }
 }
 
-impl Records<'_> {
-    /// Closes the walked segment and opens the next that has records; `false` when there is none, or when what was
+impl Walk<'_> {
+    /// Closes the walked segment and opens the next that has records; `left` is 0 when there is none, or when what was
     /// walked turns out malformed at its very end.
     #[cold]
-    fn next_segment(&mut self) -> bool {
+    fn next_segment(mut self) -> Self {
         while self.left == 0 {
             if let Some(mut iter) = self.iter.take() {
                 let cursor = iter.cursor();
@@ -251,18 +263,17 @@ impl Records<'_> {
                 if segment.is_whole()
                     && let Some(ended) = iter.next()
                 {
-                    self.poison(ended.err());
-                    return false;
+                    return self.poisoned(ended.err());
                 }
                 self.close_segment(u64::from(segment.count), cursor);
             }
-            let Some(segment) = self.batch.segments.get(self.segment) else { return false };
+            let Some(segment) = self.batch.segments.get(self.segment) else { break };
             self.segment += 1;
             self.iter = Some(segment.records());
             self.left = segment.count;
             self.passed = 0;
         }
-        true
+        self
     }
 
     /// Notes how far the batch is walked.
@@ -280,7 +291,7 @@ impl Records<'_> {
 
     /// The next record cannot be read: the batch ends here, now and whenever it is walked again.
     #[cold]
-    fn poison(&mut self, error: Option<record::RecordError>) {
+    fn poisoned(mut self, error: Option<record::RecordError>) -> Self {
         let reason =
             error.map_or_else(|| "its records end before its record count".to_owned(), |e| e.to_string());
         let offset = self.next_offset;
@@ -288,6 +299,7 @@ impl Records<'_> {
         self.iter = None;
         self.left = 0;
         self.segment = self.batch.segments.len();
+        self
     }
 }
 
