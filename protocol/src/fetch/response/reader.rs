@@ -70,18 +70,22 @@ impl<'a> Reader<'a> {
         self.bytes.len() - self.position
     }
 
+    #[inline]
     pub(super) fn i16(&mut self, field: &'static str) -> Result<i16, WalkError> {
         Ok(i16::from_be_bytes(self.array(field)?))
     }
 
+    #[inline]
     pub(super) fn i32(&mut self, field: &'static str) -> Result<i32, WalkError> {
         Ok(i32::from_be_bytes(self.array(field)?))
     }
 
+    #[inline]
     pub(super) fn i64(&mut self, field: &'static str) -> Result<i64, WalkError> {
         Ok(i64::from_be_bytes(self.array(field)?))
     }
 
+    #[inline]
     pub(super) fn array<const N: usize>(&mut self, field: &'static str) -> Result<[u8; N], WalkError> {
         match self.bytes[self.position..].first_chunk::<N>() {
             Some(chunk) => {
@@ -92,6 +96,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn bytes(&mut self, field: &'static str, count: usize) -> Result<&'a [u8], WalkError> {
         match self.bytes[self.position..].get(..count) {
             Some(slice) => {
@@ -102,7 +107,20 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     pub(super) fn unsigned_varint(&mut self, field: &'static str) -> Result<u32, WalkError> {
+        // Nearly all counts and lengths, and all tags, take one byte.
+        match self.bytes.get(self.position) {
+            Some(&byte) if byte < 0x80 => {
+                self.position += 1;
+                Ok(u32::from(byte))
+            }
+            _ => self.long_varint(field),
+        }
+    }
+
+    #[inline(never)]
+    fn long_varint(&mut self, field: &'static str) -> Result<u32, WalkError> {
         let start = self.position;
         let mut value = 0u32;
         for shift in [0, 7, 14, 21, 28] {
