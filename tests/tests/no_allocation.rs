@@ -333,19 +333,22 @@ fn a_retained_record_allocates_nothing_beyond_its_frame() {
 #[test]
 fn async_lanes_and_deferred_records_allocate_nothing_per_batch() {
     for runs in [Runs::Task, Runs::Deferring] {
-        for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4)] {
-            let workload = Workload { codec: Codec::None, records_per_batch, batches_per_fetch, runs };
-            workload.run().assert_no_allocation();
+        for codec in Codec::ALL {
+            for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4)] {
+                let workload = Workload { codec, records_per_batch, batches_per_fetch, runs };
+                workload.run().assert_no_allocation();
+            }
         }
     }
 }
 
 #[test]
 fn a_busy_poll_of_a_shard_that_its_caller_drives_allocates_nothing_per_batch_or_per_fetch() {
-    for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4)] {
-        let workload =
-            Workload { codec: Codec::None, records_per_batch, batches_per_fetch, runs: Runs::Caller };
-        workload.run().assert_no_allocation();
+    for codec in Codec::ALL {
+        for (records_per_batch, batches_per_fetch) in [(20, 4), (200, 4)] {
+            let workload = Workload { codec, records_per_batch, batches_per_fetch, runs: Runs::Caller };
+            workload.run().assert_no_allocation();
+        }
     }
 }
 
