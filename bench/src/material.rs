@@ -1,5 +1,5 @@
-//! What the benchmarks of single pieces work on: made-up record batches, Fetch responses and fetch sessions.
-//! every run.
+//! What the benchmarks of single pieces work on: made-up record batches, Fetch responses and fetch sessions, the same
+//! in every run.
 
 use std::hint::black_box;
 
