@@ -187,6 +187,36 @@ pub(crate) enum Event {
         /// The newest [`Command::Seek`] that the shard had carried out then, 0 before the first.
         seek: u32,
     },
+    /// The log was cut, or is another one, below the offset that was asked for: the control plane decides as for
+    /// [`Event::OutOfRange`].
+    Truncated {
+        /// The lane.
+        lane: LaneId,
+        /// The offset that was asked for.
+        offset: i64,
+        /// The leader's largest epoch that is not above that of the record before; -1 when there is none.
+        epoch: i32,
+        /// Where it ends, -1 when unknown.
+        end_offset: i64,
+        /// The newest [`Command::Seek`] that the shard had carried out then, 0 before the first.
+        seek: u32,
+    },
+    /// A broker has named a newer leader of the lane's partition; [`Event::LeaderWanted`] follows.
+    LeaderTold {
+        /// The lane.
+        lane: LaneId,
+        /// The leader.
+        leader: Leader,
+    },
+    /// A broker has told where another is reached.
+    BrokerTold {
+        /// Its node id.
+        id: i32,
+        /// Its host.
+        host: Arc<str>,
+        /// Its port.
+        port: u16,
+    },
     /// The topic id or name is unknown to the leader (deleted or re-created).
     TopicUnknown {
         /// The lane.

@@ -159,6 +159,28 @@ impl Metadata {
         self.brokers.get(&id)
     }
 
+    /// A broker has named a newer leader; whether that is news. The next answer confirms it or knows better.
+    pub(super) fn learn_leader(&mut self, at: &TopicPartition, leader: Leader) -> bool {
+        let Some(topic) = self.topics.get_mut(&at.topic) else { return false };
+        let known = topic.partitions.binary_search_by_key(&at.partition, |known| known.partition);
+        let Some(known) = known.ok().and_then(|index| topic.partitions.get_mut(index)) else { return false };
+        let is_news = known.leader.is_none_or(|known| known.epoch < leader.epoch);
+        if is_news {
+            known.leader = Some(leader);
+        }
+        is_news
+    }
+
+    /// A broker has told where another is reached; whether that is news.
+    pub(super) fn learn_broker(&mut self, broker: BrokerAddress) -> bool {
+        let is_news = self.brokers.get(&broker.id) != Some(&broker)
+            && (self.brokers.len() < MAX_BROKERS || self.brokers.contains_key(&broker.id));
+        if is_news {
+            self.brokers.insert(broker.id, broker);
+        }
+        is_news
+    }
+
     /// Answers taken in so far.
     pub(super) fn answers(&self) -> u64 {
         self.answers

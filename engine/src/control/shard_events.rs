@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Control;
+use super::brokers::BrokerAddress;
 use super::lanes::{Lane, Phase};
 use super::positions::Purpose;
 use super::shutdown::Stopping;
@@ -24,6 +25,21 @@ impl Control {
             }
             Event::StartWanted { lane, position, seek } => self.on_start_wanted(lane, position, seek, now),
             Event::OutOfRange { lane, offset, seek } => self.on_out_of_range(lane, offset, seek, now),
+            Event::Truncated { lane, offset, epoch, end_offset, seek } => {
+                self.on_truncated(lane, offset, (epoch, end_offset), seek, now);
+            }
+            Event::LeaderTold { lane, leader } => {
+                if let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone())
+                    && self.metadata.learn_leader(&at, leader)
+                {
+                    self.tell_leaders(now);
+                }
+            }
+            Event::BrokerTold { id, host, port } => {
+                if self.metadata.learn_broker(BrokerAddress { id, host, port }) {
+                    self.tell_endpoints();
+                }
+            }
             Event::Failed { lane, error } => {
                 // A lane that is being closed may fail over its last batch, and that is an end with an error, too.
                 if let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.is_on_shard()) {
@@ -171,6 +187,13 @@ impl Control {
     fn on_out_of_range(&mut self, lane: LaneId, offset: i64, seek: u32, now: Instant) {
         let Some(at) = self.unsought(lane, seek) else { return };
         let finding = self.positions.start_reset(lane, &at, Purpose::Reset { from: offset }, now);
+        self.apply_findings(finding.into_iter().collect(), now);
+    }
+
+    /// The log was cut below where the lane is: it goes on at the cut, unless it was said to go nowhere by itself.
+    fn on_truncated(&mut self, lane: LaneId, offset: i64, cut: (i32, i64), seek: u32, now: Instant) {
+        let Some(at) = self.unsought(lane, seek) else { return };
+        let finding = self.positions.truncated(lane, &at, offset, cut, now);
         self.apply_findings(finding.into_iter().collect(), now);
     }
 

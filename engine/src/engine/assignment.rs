@@ -26,8 +26,8 @@ impl Handle {
     }
 
     /// Gives partitions up, in an engine that was built with [`assign`](crate::EngineBuilder::assign): returns once
-    /// their handlers have finished, within `shutdown.timeout.ms`, and what they have done is committed. The others are not
-    /// touched. The engine goes on without any.
+    /// their handlers have finished, within `shutdown.timeout.ms`, and what they have done is committed. The others are
+    /// not touched. The engine goes on without any.
     ///
     /// # Errors
     /// [`Error::NotOwned`] names a partition that is not assigned, and none is given up then; otherwise as

@@ -11,10 +11,12 @@ use std::time::Duration;
 use crate::memory::Frame;
 
 mod connection;
+mod throttle;
 
 pub(crate) use connection::{
     Connection, ConnectionError, ConnectionEvent, ConnectionSettings, Request, Response,
 };
+pub(crate) use throttle::{mute_until, throttle_ms};
 
 /// A connection of one core. Never reused within the life of that core, so that a late completion of a closed
 /// connection cannot be mistaken for one of its successor.

@@ -32,6 +32,9 @@ impl Shard {
         if self.brokers[index].session_route.fetch_version.is_none() {
             return Some(BlockedBy::NoConnection);
         }
+        if self.brokers[index].is_muted() {
+            return Some(BlockedBy::Throttled);
+        }
         if self.waits_for_memory(index, lane) {
             return Some(BlockedBy::MemoryBudget);
         }

@@ -60,6 +60,11 @@ impl Broker {
         }
     }
 
+    /// Whether it has asked, over either route, for no Fetch for now.
+    pub(crate) fn is_muted(&self) -> bool {
+        self.session_route.muted_until.is_some() || self.sessionless_route.muted_until.is_some()
+    }
+
     /// Whether it is time to tell that it keeps no session for us, or has dropped it; it counts as told then.
     pub(crate) fn may_tell_of_session(&mut self, now: Instant) -> bool {
         let is_due =

@@ -141,7 +141,9 @@ impl Shard {
             && let Some(index) = former.and_then(|id| self.broker_index(id))
         {
             self.leave_broker(index, slot);
-            // What the former leader still sends is of an older fetch generation.
+            // What the former leader still sends is of an older fetch generation, and what went wrong there is over,
+            // unless leaders name each other in turn.
+            lane.retry_at.take_if(|_| lane.fetch_failures <= 1);
             lane.carried = None;
             lane.is_touched = false;
             lane.is_listed = false;

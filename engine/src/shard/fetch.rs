@@ -39,7 +39,7 @@ impl Shard {
     /// The next Fetch of the session leaves as soon as the one before it is answered, whether or not its records are
     /// handled, as long as there is memory for the answer.
     fn plan_session_fetch(&mut self, index: usize, now: Instant) {
-        if !self.brokers[index].session_route.is_idle() {
+        if !self.brokers[index].session_route.is_idle() || self.brokers[index].is_muted() {
             return;
         }
         self.update_session(index, now);
@@ -122,7 +122,7 @@ impl Shard {
         let broker = &mut self.brokers[index];
         // Nobody waits for a time that is over.
         broker.look_again_at = None;
-        if broker.touched.is_empty() || broker.sessionless_route.fetching.is_some() {
+        if broker.touched.is_empty() || broker.sessionless_route.fetching.is_some() || broker.is_muted() {
             return false;
         }
         let due_at = broker
@@ -255,7 +255,7 @@ impl Shard {
                 RouteKind::Session => {
                     self.plan_session_fetch(index, now);
                     let broker = &self.brokers[index];
-                    broker.session_route.is_idle() && !broker.session.is_empty()
+                    broker.session_route.is_idle() && !broker.session.is_empty() && !broker.is_muted()
                 }
                 RouteKind::Sessionless => self.plan_sessionless_fetch(index, now),
             };
@@ -300,8 +300,8 @@ fn fetch_partition(lane: &Lane, settings: &ShardSettings) -> FetchPartition {
         partition: lane.partition,
         current_leader_epoch: lane.leader.map_or(-1, |leader| leader.epoch),
         fetch_offset: lane.fetch_offset,
-        // Consumers leave it out, as Java's does: truncation is found by OffsetForLeaderEpoch.
-        last_fetched_epoch: -1,
+        // A leader whose log departs from this answers where (KIP-320), so no question of its own is needed.
+        last_fetched_epoch: lane.fetch_epoch,
         log_start_offset: -1,
         max_bytes: i32::try_from(settings.partition_fetch_max_bytes).unwrap_or(i32::MAX),
     }

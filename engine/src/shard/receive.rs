@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use millstream_protocol::backoff::backoff;
 use millstream_protocol::fetch::request::FetchPartition;
-use millstream_protocol::fetch::response::{FetchResponse, Partition, TopicRef};
+use millstream_protocol::fetch::response::{
+    CurrentLeader, DivergingEpoch, FetchResponse, Partition, TopicRef,
+};
 use millstream_protocol::fetch::session::SessionOutcome;
 use millstream_protocol::record::{Delivery, RecordBatch, RecordBatches, Tail};
 use millstream_protocol::request::ErrorCode;
@@ -14,13 +16,19 @@ use super::Shard;
 use super::lane::{Lane, LaneState, PendingBatch};
 use super::route::RouteKind;
 use crate::error::LaneErrorCause;
-use crate::link::Event;
+use crate::link::{Event, Leader};
 use crate::memory::Frame;
-use crate::net::ConnId;
+use crate::net::{ConnId, mute_until};
 use crate::stats::Stage;
 
 /// A partition whose bytes cannot be understood is fetched anew this many times before its lane fails.
 const MALFORMED_REFETCHES_MAX: u32 = 3;
+
+/// Since this version of Fetch a client waits out a quota; before, brokers did before they answered.
+const CLIENT_WAITS_SINCE: i16 = 8;
+
+/// Endpoints that are looked at in one response: one for each leader that has moved.
+const ENDPOINTS_MAX: usize = 1024;
 
 /// Sessions lost in a row before the connection is given up, so that its backoff applies.
 const SESSION_FAILURES_MAX: u32 = 3;
@@ -52,12 +60,30 @@ impl Shard {
         self.record_response(frame, received);
         let parsed = FetchResponse::parse_frame(fetching.version, frame.as_slice());
         let (_, response) = parsed.map_err(|error| format!("a malformed Fetch response: {error}"))?;
+        if fetching.version >= CLIENT_WAITS_SINCE {
+            self.brokers[broker].route(kind).muted_until =
+                mute_until(response.throttle_time_ms(), received.complete_at);
+        }
+        self.tell_endpoints(&response);
         match kind {
             RouteKind::Session => {
                 self.take_session_response(broker, conn, frame, &response, received.complete_at)
             }
             RouteKind::Sessionless => {
                 self.take_sessionless_response(broker, conn, frame, &response, received.complete_at)
+            }
+        }
+    }
+
+    /// Where leaders are reached that the response names, for the control plane to resolve and to tell all shards.
+    fn tell_endpoints(&mut self, response: &FetchResponse<'_>) {
+        for endpoint in response.node_endpoints().take(ENDPOINTS_MAX) {
+            if let Ok(port) = u16::try_from(endpoint.port)
+                && port != 0
+                && endpoint.node_id >= 0
+            {
+                let (id, host) = (endpoint.node_id, Arc::from(endpoint.host));
+                self.events.push_back(Event::BrokerTold { id, host, port });
             }
         }
     }
@@ -193,7 +219,10 @@ impl Shard {
     ) {
         let error = ErrorCode(partition.error_code);
         if error != ErrorCode::NONE {
-            return self.on_partition_error(lane, error, now);
+            return self.on_partition_error(lane, error, partition.current_leader, now);
+        }
+        if let Some(diverging) = partition.diverging_epoch {
+            return self.on_diverging(lane, diverging, now);
         }
         lane.high_watermark = partition.high_watermark;
         lane.last_stable_offset = partition.last_stable_offset;
@@ -274,7 +303,25 @@ impl Shard {
         self.filter.delivery(batch, self.decoder.decompressor()).map_err(|error| error.to_string())
     }
 
-    fn on_partition_error(&mut self, lane: &mut Lane, error: ErrorCode, now: Instant) {
+    /// The leader's log is not the one that was read: an unclean election has cut it.
+    fn on_diverging(&mut self, lane: &mut Lane, diverging: DivergingEpoch, now: Instant) {
+        // What was fetched before is handled first, as where the offset is out of range.
+        if lane.has_waiting() || lane.has_records_out() {
+            return self.retry_later(lane, now);
+        }
+        lane.state = LaneState::OutOfRange;
+        let DivergingEpoch { epoch, end_offset } = diverging;
+        let (lane, offset, seek) = (lane.id, lane.fetch_offset, lane.seek);
+        self.events.push_back(Event::Truncated { lane, offset, epoch, end_offset, seek });
+    }
+
+    fn on_partition_error(
+        &mut self,
+        lane: &mut Lane,
+        error: ErrorCode,
+        current_leader: Option<CurrentLeader>,
+        now: Instant,
+    ) {
         lane.last_error = Some(Arc::from(error.to_string()));
         match error {
             // What was fetched before is handled first: the seek that answers this would drop it.
@@ -290,7 +337,14 @@ impl Shard {
                 tracing::debug!(topic = %lane.topic.name, partition = lane.partition, %error, "leader wanted");
                 lane.leader_wanted = true;
                 self.retry_later(lane, now);
+                let known = lane.leader.map_or(-1, |leader| leader.epoch);
                 let lane = lane.id;
+                // A leader that the broker names itself spares the way through metadata (KIP-951).
+                if let Some(newer) = current_leader.filter(|at| at.leader_id >= 0 && at.leader_epoch > known)
+                {
+                    let leader = Leader { broker: newer.leader_id, epoch: newer.leader_epoch };
+                    self.events.push_back(Event::LeaderTold { lane, leader });
+                }
                 self.events.push_back(match error {
                     ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | ErrorCode::UNKNOWN_TOPIC_ID => {
                         Event::TopicUnknown { lane }

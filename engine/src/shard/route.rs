@@ -40,6 +40,8 @@ pub(crate) struct Route {
     pub(crate) retry_at: Option<Instant>,
     /// Failures in a row.
     pub(crate) failures: u32,
+    /// The broker has asked for no Fetch before this.
+    pub(crate) muted_until: Option<Instant>,
 }
 
 impl Route {
@@ -52,6 +54,7 @@ impl Route {
             fetching: None,
             retry_at: None,
             failures: 0,
+            muted_until: None,
         }
     }
 
@@ -72,6 +75,7 @@ impl Route {
 
     /// When this route wants to be looked at again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.connection.as_ref().map_or(self.retry_at, Connection::deadline)
+        let connection = self.connection.as_ref().map_or(self.retry_at, Connection::deadline);
+        [connection, self.muted_until].into_iter().flatten().min()
     }
 }

@@ -45,6 +45,7 @@ impl Shard {
             let route = self.brokers[index].route(kind);
             // A backoff that is over is no deadline any more, whether or not the route is opened again now.
             route.retry_at.take_if(|at| *at <= now);
+            route.muted_until.take_if(|at| *at <= now);
             let Some(connection) = route.connection.as_mut() else { continue };
             let conn = connection.id();
             connection.on_time(now, &mut self.ops);
@@ -261,6 +262,7 @@ impl Shard {
         let route = broker.route(kind);
         route.fetching = None;
         route.fetch_version = None;
+        route.muted_until = None;
         let Some(mut connection) = route.connection.take() else { return };
         let conn = connection.id();
         connection.close(&mut self.ops);

@@ -49,6 +49,8 @@ pub enum BlockedBy {
     Backoff,
     /// There is no connection to its leader; the last error says why, if there was one.
     NoConnection,
+    /// Its leader has asked for no Fetch for a while, for the sake of a quota.
+    Throttled,
     /// Under `read_committed`: the next records belong to a transaction that is still open, or wait behind one.
     OpenTransaction,
 }
@@ -69,6 +71,7 @@ impl BlockedBy {
             Self::NoLeader => "no_leader",
             Self::Backoff => "backoff",
             Self::NoConnection => "no_connection",
+            Self::Throttled => "throttled",
             Self::OpenTransaction => "open_transaction",
         }
     }
@@ -101,6 +104,7 @@ mod tests {
             NoLeader,
             Backoff,
             NoConnection,
+            Throttled,
             OpenTransaction,
         ];
         for reason in all {

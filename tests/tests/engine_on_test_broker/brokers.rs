@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use millstream::{Engine, Error, Partitions, StartPosition};
+use millstream_protocol::record::Codec;
 use millstream_testbroker::{ApiKey, Config, Effect, Fault, ResponseError, TestBroker};
 use millstream_tests::cutter::Cutter;
 use millstream_tests::gate::PATIENCE;
 use millstream_tests::journal::Journal;
-use millstream_tests::numbers::{TOPIC, append, end_of, engine};
+use millstream_tests::numbers::{GROUP, TOPIC, append, batch, committed, end_of, engine};
 
 use super::broker_with;
 
@@ -131,4 +133,32 @@ fn a_topic_that_does_not_exist_is_named() {
         .unwrap();
     let outcome = end_of(running);
     assert!(matches!(&outcome, Err(Error::UnknownTopic(text)) if text.contains("letters")), "{outcome:?}");
+}
+
+#[test]
+fn what_an_unclean_election_cut_and_others_wrote_anew_is_read_and_the_gap_is_told() {
+    let broker = broker_with(Config::default(), 1, 100);
+    let journal = Journal::default();
+    let running = engine(&broker)
+        .property("group.id", GROUP)
+        .assign(TOPIC, Partitions::All, StartPosition::Earliest)
+        .build()
+        .unwrap()
+        .start(journal.factory())
+        .unwrap();
+    let events = running.handle().events();
+    journal.wait_until(|entries| entries.count(0) == 100);
+    // In one step, so that no Fetch sees the log while it is short: its end alone tells nothing afterwards.
+    broker.handle().with(|cluster, now| {
+        cluster.truncate(TOPIC, 0, 60, now).unwrap();
+        let again = batch(0, 60..130, Codec::None);
+        cluster.append(TOPIC, 0, Bytes::from(again), now).unwrap();
+    });
+    let entries = journal.wait_until(|entries| entries.count(0) == 170);
+    running.handle().shutdown(PATIENCE).unwrap();
+    assert_eq!(entries.offsets(0), (0..100).chain(60..130).collect::<Vec<_>>());
+    assert_eq!(committed(&broker.handle(), 0), Some(130));
+    let told: Vec<String> = events.map(|event| event.to_string()).collect();
+    let cut = "numbers-0: the log was cut below offset 100 (records there are gone); going on at offset 60";
+    assert!(told.iter().any(|event| event == cut), "{told:?}");
 }

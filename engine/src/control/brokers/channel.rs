@@ -20,6 +20,7 @@ use crate::control::wire::Ask;
 use crate::memory::{Admission, Frame, Reservation};
 use crate::net::{
     Completion, Connection, ConnectionError, ConnectionEvent, ConnectionSettings, Request, Response,
+    mute_until, throttle_ms,
 };
 
 /// Questions that wait for a connection; each sender has a handful at most, so more is a loop of ours.
@@ -53,6 +54,8 @@ pub(super) struct Channel {
     is_wanted: bool,
     reconnect: Backoff,
     setup: Backoff,
+    /// The broker has asked not to be asked before this, over this connection.
+    muted_until: Option<Instant>,
     /// Promised memory of the response that waits for it.
     memory: Option<Reservation>,
     used_at: Instant,
@@ -82,6 +85,7 @@ impl Channel {
             is_wanted: false,
             reconnect: Backoff::new(reconnect.0, reconnect.1),
             setup: Backoff::new(setup.0, setup.1),
+            muted_until: None,
             memory: None,
             used_at: now,
         }
@@ -174,7 +178,8 @@ impl Channel {
             State::Negotiating { connection, .. } => connection.deadline(),
             State::Ready { connection, .. } => {
                 let idle = self.idle_since().and_then(|since| Some(since + shared.timing.idle?));
-                [connection.deadline(), idle].into_iter().flatten().min()
+                let muted = self.muted_until.filter(|_| !self.waiting.is_empty());
+                [connection.deadline(), idle, muted].into_iter().flatten().min()
             }
         };
         let waiting = self.waiting.iter().map(|pending| pending.deadline).min();
@@ -232,6 +237,7 @@ impl Channel {
                 let setup_time = settings.connect_timeout.saturating_mul(attempts);
                 let name = Arc::from(endpoint.to_string());
                 let id = shared.new_conn(self.key);
+                self.muted_until = None;
                 let mut connection =
                     Connection::open(id, name, addresses, settings, &shared.pool, now, &mut shared.ops);
                 ask_versions(&mut connection, FIRST_API_VERSIONS, setup_time, now, shared);
@@ -260,6 +266,8 @@ impl Channel {
             ConnectionEvent::Response(response) => {
                 if let Some((pending, version)) = self.sent.remove(&response.tag) {
                     let frame = Bytes::copy_from_slice(response.frame.as_slice());
+                    let throttle_ms = throttle_ms(pending.ask.api(), version, &frame);
+                    self.muted_until = self.muted_until.max(mute_until(throttle_ms, now));
                     let answer = pending.ask.read(version, &frame).map_err(Failure::Malformed);
                     shared.answer(pending.ticket, answer);
                 }
@@ -299,6 +307,10 @@ impl Channel {
     }
 
     fn send_waiting(&mut self, now: Instant, shared: &mut Shared) {
+        self.muted_until.take_if(|until| *until <= now);
+        if self.muted_until.is_some() {
+            return;
+        }
         let State::Ready { connection, versions } = &mut self.state else { return };
         while connection.can_send()
             && let Some(pending) = self.waiting.pop_front()

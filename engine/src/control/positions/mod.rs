@@ -155,6 +155,29 @@ impl Positions {
         }
     }
 
+    /// A leader said where its log departs from what was read: the largest epoch there and its end. `None` when the
+    /// position has to be looked for.
+    pub(super) fn truncated(
+        &mut self,
+        lane: LaneId,
+        at: &TopicPartition,
+        offset: i64,
+        (epoch, end): (i32, i64),
+        now: Instant,
+    ) -> Option<Finding> {
+        if self.rules.reset == OffsetReset::None {
+            return Some(failed(lane, Purpose::Reset { from: offset }, cut_below(offset)));
+        }
+        if epoch < 0 || end < 0 {
+            return self.start_reset(lane, at, Purpose::Reset { from: offset }, now);
+        }
+        self.searches.remove(&lane);
+        let to = end.min(offset);
+        // Where nothing is missing below, only the epoch is another.
+        let truncated_from = (to < offset).then_some(offset);
+        Some(Finding::Found { lane, purpose: Purpose::Seek, offset: to, leader_epoch: epoch, truncated_from })
+    }
+
     /// Whether the offset of a seek that user code asked for is being looked for.
     pub(super) fn is_sought(&self, lane: LaneId) -> bool {
         self.searches.get(&lane).is_some_and(|search| search.purpose == Purpose::Seek)
@@ -361,6 +384,10 @@ impl Positions {
             }
             Step::At { offset, epoch } => search.want.next(lane, purpose, offset, epoch),
             Step::EpochEnd { end, epoch } => match search.validate(lane, end, epoch) {
+                Some(Finding::Found { .. }) if search.is_cut() && self.rules.reset == OffsetReset::None => {
+                    let from = search.truncated_from.unwrap_or_default();
+                    Err(failed(lane, purpose, cut_below(from)))
+                }
                 Some(finding) => Err(finding),
                 None => self.reset_want(purpose, now).map_err(|cause| failed(lane, purpose, cause)),
             },
@@ -381,4 +408,12 @@ impl Positions {
             }
         }
     }
+}
+
+/// A log that was cut, where nobody has said how to go on.
+fn cut_below(offset: i64) -> LaneErrorCause {
+    LaneErrorCause::NoOffset(format!(
+        "the log was cut below offset {offset} by an unclean election, records that were read are gone, and \
+         auto.offset.reset is none: seek, or set it to earliest or latest"
+    ))
 }

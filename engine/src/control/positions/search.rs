@@ -123,12 +123,17 @@ impl Search {
         Some((Batch::List(leader.broker), Piece { at, current_epoch: leader.epoch, timestamp, epoch: -1 }))
     }
 
+    /// Whether the log turned out to have been cut below the committed offset.
+    pub(super) fn is_cut(&self) -> bool {
+        self.truncated_from.is_some()
+    }
+
     /// The committed offset held against the end of its epoch; `None` when the log no longer knows that epoch, so that
     /// nothing is left but a reset.
     pub(super) fn validate(&mut self, lane: LaneId, end: i64, end_epoch: i32) -> Option<Finding> {
         let Want::Validated { offset, epoch } = self.want else { return None };
         if end >= offset && end_epoch >= 0 {
-            return Some(found(lane, self.purpose, offset, epoch));
+            return Some(found(lane, self.purpose, offset, epoch.min(end_epoch)));
         }
         self.truncated_from = Some(offset);
         let known = end >= 0 && end_epoch >= 0;

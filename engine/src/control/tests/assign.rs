@@ -11,7 +11,7 @@ use super::world::{FOREIGN_PORT, World};
 use crate::control::{AssignedTopic, Request, Subscription};
 use crate::error::{Error, LaneError, LaneErrorCause};
 use crate::event::EngineEvent;
-use crate::link::{CloseReason, Command, Event};
+use crate::link::{BrokerEndpoint, CloseReason, Command, Event, Leader};
 use crate::position::StartPosition;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -298,4 +298,87 @@ fn errors_and_broken_connections_while_positions_are_looked_for_only_delay_the_s
     world.start(&[], assign("t", None, StartPosition::Earliest), 1);
     assert!(world.run_until(5 * SECOND, |world| world.members[0].open.len() == 2));
     assert_eq!(world.members[0].opened(), ["t-0@0", "t-1@0"]);
+}
+
+#[test]
+fn a_throttled_answer_mutes_its_connection_and_no_other() {
+    let mut world = World::new(2, &[("t", 2)]);
+    let throttle = Fault::new(ApiKey::Metadata, Effect::Throttle(3 * SECOND));
+    world.cluster.inject(throttle, world.now);
+    let start = world.now;
+    world.start(&[("metadata.max.age.ms", "100")], assign("t", None, StartPosition::Earliest), 1);
+    // One partition is led by the broker that is to be left alone, the other is not.
+    assert!(world.run_until(SECOND, |world| world.members[0].open.len() == 1));
+    world.run(SECOND);
+    assert_eq!(world.members[0].open.len(), 1);
+    world.run(10 * SECOND);
+    let sent = world.members[0].sent.iter().filter(|(api, _)| *api == ApiKey::Metadata as i16);
+    let second = sent.map(|(_, at)| *at).nth(1).unwrap();
+    assert_eq!(second.duration_since(start), 3 * SECOND);
+}
+
+#[test]
+fn a_leader_that_a_broker_names_is_told_to_the_shard_without_asking_for_metadata() {
+    let mut world = started(2, 1, &[]);
+    let lane = world.members[0].lane("t", 0);
+    let asked = |world: &World| {
+        world.members[0].sent.iter().filter(|(api, _)| *api == ApiKey::Metadata as i16).count()
+    };
+    let before = asked(&world);
+    world.members[0].commands.clear();
+    world.event(0, 0, Event::BrokerTold { id: 7, host: "127.0.0.1".into(), port: 9_001 });
+    world.event(0, 0, Event::LeaderTold { lane, leader: Leader { broker: 7, epoch: 9 } });
+    world.settle();
+    let commands = &world.members[0].commands;
+    let knows =
+        |brokers: &[BrokerEndpoint]| brokers.iter().any(|known| known.id == 7 && !known.addresses.is_empty());
+    assert!(matches!(&commands[0].1, Command::Brokers(brokers) if knows(brokers)), "{commands:?}");
+    let led = commands.iter().any(|(_, command)| {
+        matches!(command, Command::Leader { leader: Some(Leader { broker: 7, epoch: 9 }), .. })
+    });
+    assert!(led, "{commands:?}");
+    world.event(0, 0, Event::LeaderTold { lane, leader: Leader { broker: 3, epoch: 8 } });
+    world.settle();
+    assert_eq!(asked(&world), before);
+    let last = world.members[0].commands.back().unwrap();
+    assert!(
+        !matches!(last.1, Command::Leader { leader: Some(Leader { broker: 3, .. }), .. }),
+        "an older epoch"
+    );
+}
+
+#[test]
+fn a_log_that_was_cut_goes_on_at_the_cut_and_says_what_is_gone() {
+    for (reset, cut, expected) in [
+        ("earliest", (2, 3), Some("seek 3 in epoch 2, lost 3..8")),
+        ("latest", (2, 12), Some("seek 8 in epoch 2, lost nothing")),
+        // Nothing is left of what was read.
+        ("earliest", (-1, -1), Some("seek 0 in epoch -1, lost 0..8")),
+        ("none", (2, 3), None),
+    ] {
+        let mut world = started(1, 1, &[("auto.offset.reset", reset)]);
+        let lane = world.members[0].lane("t", 0);
+        let (epoch, end_offset) = cut;
+        world.event(0, 0, Event::Truncated { lane, offset: 8, epoch, end_offset, seek: 0 });
+        world.run(SECOND);
+        let member = &world.members[0];
+        let lost = member.notices.iter().find_map(|notice| match notice {
+            EngineEvent::PositionReset { from, to, .. } => Some(format!("{to}..{from}")),
+            _ => None,
+        });
+        let lost = lost.unwrap_or_else(|| "nothing".to_owned());
+        let sought = member.commands.iter().find_map(|(_, command)| match command {
+            Command::Seek { offset, leader_epoch, .. } => {
+                Some(format!("seek {offset} in epoch {leader_epoch}, lost {lost}"))
+            }
+            _ => None,
+        });
+        assert_eq!(sought.as_deref(), expected, "{reset}");
+        let failed = member.notices.iter().find_map(|notice| match notice {
+            EngineEvent::Failed { error } => Some(error.to_string()),
+            _ => None,
+        });
+        assert_eq!(failed.is_some(), expected.is_none(), "{failed:?}");
+        assert!(failed.is_none_or(|error| error.contains("the log was cut below offset 8")));
+    }
 }

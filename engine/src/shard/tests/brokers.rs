@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Buf, Bytes, BytesMut};
 use kafka_protocol::messages::api_versions_response::ApiVersion;
-use kafka_protocol::messages::fetch_response::{AbortedTransaction, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, PartitionData,
+};
 use kafka_protocol::messages::{
     ApiVersionsResponse, FetchRequest, FetchResponse, ProducerId, RequestHeader, ResponseHeader, TopicName,
 };
@@ -23,6 +25,8 @@ pub(crate) struct Brokers {
     wires: BTreeMap<ConnId, Wire>,
     /// Fetches that no test has answered, the oldest first.
     pub(crate) fetches: VecDeque<Asked>,
+    /// For how long answers ask to be left alone, milliseconds.
+    pub(crate) throttle_ms: i32,
 }
 
 struct Wire {
@@ -53,12 +57,25 @@ pub(crate) struct Answer {
     pub(crate) records: Vec<u8>,
     /// Producers and the first offsets of their aborted transactions.
     pub(crate) aborted: Vec<(i64, i64)>,
+    /// Where the log departs from what was fetched: an epoch and its end.
+    pub(crate) diverging: Option<(i32, i64)>,
+    /// A newer leader and its epoch.
+    pub(crate) leader: Option<(i32, i32)>,
 }
 
 impl Answer {
     /// Nothing new before `end`.
     pub(crate) fn empty(partition: i32, end: i64) -> Self {
-        Self { partition, error: 0, end, stable: end, records: Vec::new(), aborted: Vec::new() }
+        Self {
+            partition,
+            error: 0,
+            end,
+            stable: end,
+            records: Vec::new(),
+            aborted: Vec::new(),
+            diverging: None,
+            leader: None,
+        }
     }
 
     /// These record batches, and the end of the log.
@@ -75,8 +92,16 @@ impl Answer {
         let aborted = |&(producer, first): &(i64, i64)| {
             AbortedTransaction::default().with_producer_id(ProducerId(producer)).with_first_offset(first)
         };
-        PartitionData::default()
-            .with_partition_index(self.partition)
+        let mut data = PartitionData::default();
+        if let Some((epoch, end)) = self.diverging {
+            data =
+                data.with_diverging_epoch(EpochEndOffset::default().with_epoch(epoch).with_end_offset(end));
+        }
+        if let Some((broker, epoch)) = self.leader {
+            let leader = LeaderIdAndEpoch::default().with_leader_id(broker.into()).with_leader_epoch(epoch);
+            data = data.with_current_leader(leader);
+        }
+        data.with_partition_index(self.partition)
             .with_error_code(self.error)
             .with_high_watermark(self.end)
             .with_last_stable_offset(self.stable)
@@ -113,6 +138,12 @@ impl Asked {
     pub(crate) fn partitions(&self) -> Vec<(i32, i64)> {
         let partitions = self.request.topics.iter().flat_map(|topic| &topic.partitions);
         partitions.map(|asked| (asked.partition, asked.fetch_offset)).collect()
+    }
+
+    /// The epoch of the record before the offset that is asked for, by partition.
+    pub(crate) fn fetched_epochs(&self) -> Vec<(i32, i32)> {
+        let partitions = self.request.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|asked| (asked.partition, asked.last_fetched_epoch)).collect()
     }
 
     /// How much the answer should not exceed.
@@ -202,6 +233,7 @@ impl Brokers {
         let topics = if answers.is_empty() { Vec::new() } else { vec![topic] };
         let response = FetchResponse::default()
             .with_error_code(error)
+            .with_throttle_time_ms(self.throttle_ms)
             .with_session_id(session_id)
             .with_responses(topics);
         if let Some(wire) = self.wires.get_mut(&asked.conn) {

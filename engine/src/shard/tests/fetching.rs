@@ -1,7 +1,9 @@
 //! What is asked for, and what becomes of the answers.
 
+use millstream_protocol::record::RecordBatchBuilder;
+
 use super::brokers::{Answer, Asked};
-use super::rig::{Rig, SECOND, batch, lane};
+use super::rig::{Rig, SECOND, batch, filled, lane};
 use crate::link::{CloseReason, Command, Event, Leader};
 use crate::net::{Completion, IoOp};
 
@@ -283,4 +285,78 @@ fn records_of_batches_that_overlap_are_handled_once() {
     rig.run();
     assert_eq!(rig.handled(0), (0..20).collect::<Vec<_>>());
     assert_eq!(rig.marks().last().map(|mark| mark.next_offset), Some(20));
+}
+
+#[test]
+fn a_broker_that_asks_to_be_left_alone_gets_no_fetch_over_either_route_before_that_is_over() {
+    let mut rig = Rig::new(|_| {});
+    rig.open(0, 1);
+    rig.open(1, 1);
+    rig.settle();
+    let asked = rig.fetch();
+    rig.brokers.throttle_ms = 2_000;
+    rig.answer(&asked, &[Answer::records(0, 3, &[batch(0, 3, 8)])]);
+    rig.run();
+    assert_eq!(rig.handled(0), [0, 1, 2], "what came with it is handled");
+    rig.seek(1, 1, 5);
+    rig.pass(SECOND * 19 / 10);
+    assert!(rig.brokers.fetches.is_empty());
+    rig.brokers.throttle_ms = 0;
+    rig.pass(SECOND / 5);
+    assert_eq!(rig.fetch().asks(), ["0@3", "1@5"]);
+}
+
+#[test]
+fn a_leader_is_told_the_epoch_of_what_was_read_and_where_its_log_departs_is_told_to_the_control_plane() {
+    let mut rig = Rig::new(|_| {});
+    rig.open_with(0, 1, |open| open.start_epoch = 3);
+    rig.settle();
+    let asked = rig.fetch();
+    assert_eq!(asked.fetched_epochs(), [(0, 3)]);
+    let read = filled(RecordBatchBuilder::new(0).partition_leader_epoch(4), 5, 8);
+    rig.answer(&asked, &[Answer::records(0, 5, &[read])]);
+    let asked = rig.fetch();
+    assert_eq!((asked.asks(), asked.fetched_epochs()), (vec!["0@5".to_owned()], vec![(0, 4)]));
+    // The records that came before are handled first.
+    let cut = Answer { diverging: Some((3, 2)), ..Answer::empty(0, 2) };
+    rig.answer(&asked, std::slice::from_ref(&cut));
+    assert!(!rig.events().iter().any(|event| matches!(event, Event::Truncated { .. })));
+    rig.run();
+    assert_eq!(rig.handled(0), [0, 1, 2, 3, 4]);
+    rig.pass(SECOND);
+    let asked = rig.fetch();
+    rig.answer(&asked, &[cut]);
+    let told = rig.events().into_iter().find_map(|event| match event {
+        Event::Truncated { offset, epoch, end_offset, seek, .. } => Some((offset, epoch, end_offset, seek)),
+        _ => None,
+    });
+    assert_eq!(told, Some((5, 3, 2, 0)));
+    rig.pass(SECOND);
+    assert!(rig.brokers.fetches.iter().all(|asked| asked.asks().is_empty()), "it waits for a seek");
+    rig.command(Command::Seek { lane: lane(0), seek: 1, offset: 2, leader_epoch: 3 });
+    rig.pass(SECOND);
+    let asked = rig.brokers.fetches.iter().find(|asked| !asked.asks().is_empty()).unwrap();
+    assert_eq!((asked.asks(), asked.fetched_epochs()), (vec!["0@2".to_owned()], vec![(0, 3)]));
+}
+
+#[test]
+fn a_newer_leader_that_a_broker_names_is_told_and_an_older_one_is_not() {
+    for (named, is_told) in [((2, 5), true), ((2, 0), false), ((-1, 5), false)] {
+        let mut rig = Rig::new(|_| {});
+        rig.open(0, 1);
+        rig.settle();
+        let asked = rig.fetch();
+        let moved = Answer::error(0, NOT_LEADER_OR_FOLLOWER);
+        rig.answer(&asked, &[Answer { leader: Some(named), ..moved }]);
+        let events = rig.events();
+        let told = events
+            .iter()
+            .any(|event| matches!(event, Event::LeaderTold { leader: Leader { broker: 2, epoch: 5 }, .. }));
+        assert_eq!(told, is_told, "{named:?}");
+        assert!(events.iter().any(|event| matches!(event, Event::LeaderWanted { .. })));
+        if is_told {
+            rig.command(Command::Leader { lane: lane(0), leader: Some(Leader { broker: 2, epoch: 5 }) });
+            assert_eq!(rig.fetch().broker, 2, "it is asked at once");
+        }
+    }
 }

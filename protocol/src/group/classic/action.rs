@@ -127,6 +127,21 @@ pub enum GroupError {
         /// The highest version in common.
         version: i16,
     },
+    /// Another process has joined under the same `group.instance.id`.
+    #[error(
+        "group {group}: this member is fenced: another process has joined with group.instance.id={instance} and has \
+         taken its place; give each process an id of its own, or stop the twin ({api:?} was refused with {code})"
+    )]
+    Fenced {
+        /// `group.id`.
+        group: String,
+        /// `group.instance.id`.
+        instance: String,
+        /// The request.
+        api: ApiKey,
+        /// The coordinator's error.
+        code: ErrorCode,
+    },
     /// The coordinator cannot be found, for a reason that does not pass.
     #[error("group {group}: the coordinator cannot be found: {code}")]
     NoCoordinator {

@@ -208,7 +208,13 @@ impl ClassicGroup {
     fn on_error(&mut self, api: ApiKey, code: ErrorCode, now: Instant) {
         if !(code.is_retriable() || code == ErrorCode::REBALANCE_IN_PROGRESS) {
             self.lose(LostReason::Expelled(code));
-            return self.fail(GroupError::Refused { group: self.config.group_id.clone(), api, code });
+            let group = self.config.group_id.clone();
+            return self.fail(match (&self.config.group_instance_id, code) {
+                (Some(instance), ErrorCode::FENCED_INSTANCE_ID) => {
+                    GroupError::Fenced { group, instance: instance.clone(), api, code }
+                }
+                _ => GroupError::Refused { group, api, code },
+            });
         }
         if code.needs_coordinator() {
             self.coordinator = Coordinator::Unknown { asked: false };

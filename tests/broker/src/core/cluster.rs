@@ -198,6 +198,10 @@ impl Cluster {
     pub(crate) fn answer(&mut self, connection: ConnectionId, response: Response, now: Instant) {
         let Some(state) = self.connections.get(&connection) else { return };
         let Some(in_work) = &state.in_work else { return };
+        let response = match in_work.throttle {
+            Some(time) => response.throttled(&in_work.request, time),
+            None => response,
+        };
         if in_work.disconnect_after {
             self.close(connection);
         } else if in_work.delay.is_zero() {
@@ -326,6 +330,7 @@ impl Cluster {
                 request: request.clone(),
                 disconnect_after: effect == Some(Effect::DisconnectAfter),
                 delay: broker_delay + fault_delay,
+                throttle: if let Some(Effect::Throttle(time)) = effect { Some(time) } else { None },
             });
         }
     }

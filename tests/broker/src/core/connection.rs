@@ -26,6 +26,8 @@ pub(crate) struct InWork {
     pub(crate) disconnect_after: bool,
     /// How long the answer is held back.
     pub(crate) delay: std::time::Duration,
+    /// For how long the answer has the client wait.
+    pub(crate) throttle: Option<std::time::Duration>,
 }
 
 impl Connection {

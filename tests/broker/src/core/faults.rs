@@ -12,6 +12,9 @@ pub enum Effect {
     Error(ResponseError),
     /// It is applied, and its response held back this long. Requests behind it on the connection wait too.
     Delay(Duration),
+    /// It is applied and answered, and the response says that the client is to wait this long (KIP-219). For requests
+    /// whose responses begin with that time: all that consumers send but ApiVersions.
+    Throttle(Duration),
     /// The connection closes before the request is applied.
     DisconnectBefore,
     /// The request is applied and the connection closes instead of answering.
@@ -104,7 +107,9 @@ impl Faults {
         let index = self.find(api, broker_id, topic, partition)?;
         match self.use_up(index) {
             Effect::Error(error) => Some(error),
-            Effect::Delay(_) | Effect::DisconnectBefore | Effect::DisconnectAfter => None,
+            Effect::Delay(_) | Effect::Throttle(_) | Effect::DisconnectBefore | Effect::DisconnectAfter => {
+                None
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! Responses as they leave: a length-prefixed header and body, in one or more segments.
 
+use std::time::Duration;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use kafka_protocol::messages::{ApiKey, ResponseKind};
 
@@ -27,6 +29,18 @@ impl Response {
         self.size_bytes
     }
 
+    /// The same, saying that the client is to wait.
+    pub(crate) fn throttled(mut self, request: &Request, time: Duration) -> Self {
+        let ms = i32::try_from(time.as_millis()).unwrap_or(i32::MAX).to_be_bytes();
+        let at = LENGTH_BYTES + header_bytes(request);
+        if let Some(first) = self.segments.first_mut().filter(|first| first.len() >= at + ms.len()) {
+            let mut patched = BytesMut::from(&first[..]);
+            patched[at..at + ms.len()].copy_from_slice(&ms);
+            *first = patched.freeze();
+        }
+        self
+    }
+
     /// The response in one piece, copied where it has several.
     pub fn into_bytes(self) -> Bytes {
         match <[Bytes; 1]>::try_from(self.segments) {
@@ -49,10 +63,7 @@ impl ResponseBuilder {
         let mut buffer = BytesMut::with_capacity(256);
         buffer.put_i32(0);
         buffer.put_i32(request.correlation_id);
-        // Response header version 1 adds tagged fields; ApiVersions keeps version 0 for ever.
-        if request.api_key != ApiKey::ApiVersions
-            && request.api_key.response_header_version(request.api_version) >= 1
-        {
+        if has_tags(request) {
             buffer.put_u8(0);
         }
         Self { segments: Vec::new(), buffer }
@@ -86,6 +97,17 @@ impl ResponseBuilder {
         }
         Response { segments: self.segments, size_bytes }
     }
+}
+
+/// Response header version 1 adds tagged fields; ApiVersions keeps version 0 for ever.
+fn has_tags(request: &Request) -> bool {
+    request.api_key != ApiKey::ApiVersions
+        && request.api_key.response_header_version(request.api_version) >= 1
+}
+
+/// What the correlation id and the tagged fields take.
+fn header_bytes(request: &Request) -> usize {
+    size_of::<i32>() + usize::from(has_tags(request))
 }
 
 /// Encodes an owned response for the request it answers.

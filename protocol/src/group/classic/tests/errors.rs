@@ -319,3 +319,19 @@ fn any_answer(random: &mut fastrand::Rng) -> Answer {
     }
     answer
 }
+
+#[test]
+fn a_fenced_static_member_is_told_of_its_twin_and_does_not_come_back() {
+    let config = ClassicConfig { group_instance_id: Some("till-7".to_owned()), ..ClassicConfig::new("g") };
+    let mut world = World::with(vec![config]);
+    world.groups[0].start();
+    world.pass(MS);
+    world.news(0);
+    world.coordinator.errors.push((Heartbeat, ErrorCode::FENCED_INSTANCE_ID));
+    world.pass(10_000 * MS);
+    let news = world.news(0);
+    assert!(news[0].starts_with("lost t-0 t-1 t-2 t-3"), "{news:?}");
+    assert!(news[1].starts_with("fatal group g: this member is fenced: another process"), "{news:?}");
+    assert!(news[1].contains("group.instance.id=till-7") && news[1].contains("stop the twin"), "{news:?}");
+    assert_eq!(world.groups[0].deadline(), None);
+}
