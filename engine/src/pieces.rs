@@ -1,9 +1,12 @@
 //! Single pieces of the data path, for the benchmarks of this workspace: no part of the interface.
 
+mod wire;
+
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::link::{LaneId, Mark};
 use crate::stats::StageHistogram;
+pub use wire::{Wire, WireLimits};
 
 /// A stage's latency histogram.
 #[derive(Debug)]

@@ -9,14 +9,12 @@ use millstream_protocol::record::RecordBatches;
 use millstream_protocol::request::{ApiKey, ErrorCode};
 use serde_json::{Value, json};
 
+use super::link::MAX_RESPONSE_BYTES;
 use super::wire::{CLIENT_ID, Wire};
 use crate::contract::{Failure, Isolation, Request};
 
-/// The longest response: `fetch.max.bytes` is exceeded by one batch at most.
-const MAX_RESPONSE_BYTES: usize = 256 << 20;
 /// What a response has beside records, at most, in proportion to its partitions.
 const PARTITION_OVERHEAD_BYTES: usize = 128;
-const PAGE_BYTES: usize = 4_096;
 
 /// The fetching of all partitions of one topic. A partition's number is its slot in the session.
 pub(super) struct Fetching {
@@ -26,7 +24,7 @@ pub(super) struct Fetching {
     partitions: Vec<FetchPartition>,
     version: i16,
     request: Vec<u8>,
-    response: Vec<u8>,
+    /// The largest that is expected.
     response_bytes: usize,
 }
 
@@ -53,14 +51,16 @@ impl Fetching {
             options,
             version: 0,
             request: Vec::new(),
-            response: vec![0; max_bytes as usize + PARTITION_OVERHEAD_BYTES * partitions.len()],
-            response_bytes: 0,
+            response_bytes: max_bytes as usize + PARTITION_OVERHEAD_BYTES * partitions.len(),
             partitions,
         };
-        // Pages that are touched for the first time while they are received into would be billed to the socket.
-        fetching.response.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
         fetching.restart();
         Ok(fetching)
+    }
+
+    /// Makes room for responses ahead.
+    pub(super) fn make_room(&self, wire: &mut Wire) {
+        wire.link.make_room(self.response_bytes);
     }
 
     /// Goes back to the beginning of every partition.
@@ -76,13 +76,13 @@ impl Fetching {
         self.version = wire.version_of(ApiKey::Fetch)?.min(self.session.version_limit());
         self.request.clear();
         self.session.build(self.version, &self.options, wire.next_id(), &mut self.request)?;
-        Ok(wire.send(&self.request)?)
+        wire.send(&self.request)
     }
 
     /// Receives the response, moves every partition on behind its last whole batch, and answers how many records came.
     pub(super) fn receive(&mut self, wire: &mut Wire) -> Result<u64, Failure> {
-        self.response_bytes = wire.receive(&mut self.response, MAX_RESPONSE_BYTES)?;
-        let (_, response) = FetchResponse::parse_frame(self.version, &self.response[..self.response_bytes])?;
+        wire.receive(MAX_RESPONSE_BYTES)?;
+        let (_, response) = FetchResponse::parse_frame(self.version, wire.link.response())?;
         if let SessionOutcome::Lost(code) =
             self.session.on_response(response.error_code(), response.session_id())
         {
@@ -112,8 +112,8 @@ impl Fetching {
     }
 
     /// The batches of the last response, partition by partition.
-    pub(super) fn record_batches(&self) -> impl Iterator<Item = &[u8]> {
-        let parsed = FetchResponse::parse_frame(self.version, &self.response[..self.response_bytes]);
+    pub(super) fn record_batches<'a>(&self, wire: &'a Wire) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let parsed = FetchResponse::parse_frame(self.version, wire.link.response());
         parsed.into_iter().flat_map(|(_, response)| response.partitions().map(|partition| partition.records))
     }
 
@@ -131,6 +131,7 @@ impl Fetching {
             ("fetch_version", json!(self.version)),
             ("responses", json!(wire.responses)),
             ("received_bytes", json!(wire.received_bytes)),
+            ("system_calls", json!(wire.link.calls())),
         ];
         settings.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }

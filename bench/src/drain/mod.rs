@@ -12,6 +12,7 @@
 //! records, so that it is known to have received what the others did.
 
 mod fetching;
+mod link;
 mod setup;
 mod wire;
 
@@ -20,11 +21,11 @@ use std::time::Instant;
 use crate::contract::{Failure, Next, Outcome, Peer, Reading, Request};
 use crate::workload::BatchReader;
 use fetching::Fetching;
-pub use wire::Receive;
+pub use link::Receive;
 use wire::Wire;
 
 /// The drain as a program that the comparison runs. It has no use for a group, CRC checks and a handler: it takes these
-/// options of the contract and does without. Its own is `--receive waitall|chunks`.
+/// options of the contract and does without. Its own is `--receive waitall|chunks|uring|poll`.
 #[derive(Debug, Default)]
 pub struct Drain {
     receive: Receive,
@@ -40,7 +41,8 @@ impl Peer for Drain {
         if name == "receive" {
             let how = parser.value()?.string()?;
             let known = Receive::by_name(&how);
-            self.receive = known.ok_or_else(|| format!("--receive {how}: use waitall or chunks"))?;
+            self.receive =
+                known.ok_or_else(|| format!("--receive {how}: use waitall, chunks, uring or poll"))?;
         }
         Ok(name == "receive")
     }
@@ -49,6 +51,7 @@ impl Peer for Drain {
         let mut wire = Wire::connect(&request.bootstrap, request.idle_timeout, self.receive)?;
         let topic = setup::look_up(&mut wire, &request.topic, request.partitions)?;
         let mut fetching = Fetching::new(request, topic)?;
+        fetching.make_room(&mut wire);
         let mut reader = BatchReader::default();
         let mut reading = Reading::new(request, started);
         loop {
@@ -60,7 +63,7 @@ impl Peer for Drain {
             }
             reading.begin_batch();
             if request.checksum {
-                for batches in fetching.record_batches() {
+                for batches in fetching.record_batches(&wire) {
                     reader.each_record(batches, |record| {
                         let headers = record.headers.map(|header| (header.key, header.value));
                         reading.tally.record(record.key, record.value, headers);

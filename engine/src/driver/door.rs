@@ -14,7 +14,7 @@ use super::ring::RingTransport;
 
 /// The eventfd of a ring.
 #[derive(Debug)]
-pub(super) struct Door {
+pub(crate) struct Door {
     file: File,
     is_registered: bool,
 }

@@ -26,8 +26,12 @@ mod turns;
 mod waker;
 
 pub(crate) use caller::{CallerStart, CallerTurns};
+#[cfg(feature = "pieces")]
+pub(crate) use socket::SocketSettings;
 pub(crate) use start::{StartSetup, start, start_caller_driven};
 pub(crate) use stop_order::StopOrder;
+#[cfg(feature = "pieces")]
+pub(crate) use transport::AnyTransport;
 pub(crate) use waker::Waker;
 
 /// The atomics of `sleep`; its model replaces them.
