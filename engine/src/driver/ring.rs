@@ -4,6 +4,7 @@
 //! been seen. The slab outlives the ring: an orderly end cancels and awaits everything; where that is not possible
 //! (a panic unwinds, or the kernel does not answer) the slab is leaked.
 
+mod gather;
 mod setup;
 mod slab;
 #[cfg(test)]
@@ -33,6 +34,12 @@ const BUSY_MAX: u32 = 1_000;
 const DRAIN_WAITS: u32 = 100;
 const DRAIN_WAIT: Duration = Duration::from_millis(10);
 
+/// Sends of up to this size fit a socket's empty buffer, so they complete while they are submitted.
+const SMALL_SEND_BYTES: usize = 4 << 10;
+/// A wait that counts on that is at most this long, because where it is not so (the kernel is short of memory, the peer
+/// does not read) one completion alone does not end it.
+const SUBMITTING_WAIT_MAX: Duration = Duration::from_millis(100);
+
 /// A transport for the thread that made it.
 pub(crate) struct RingTransport {
     // Before `operations`: the ring must be gone when their memory goes.
@@ -52,6 +59,10 @@ pub(crate) struct RingTransport {
     busy: u32,
     counters: TransportCounters,
     submitted: OpcodeCounts,
+    /// Sends in the submission queue that complete while they are submitted.
+    small_sends: usize,
+    /// Whether sockets may let bytes gather, see [`gather`].
+    gathers: bool,
 }
 
 /// How many operations of each kind the kernel was given.
@@ -72,6 +83,8 @@ struct Connected {
     connecting: Option<u64>,
     sending: Option<u64>,
     receiving: Option<u64>,
+    /// How many bytes have to be there before a receive goes on.
+    mark_bytes: usize,
     is_closing: bool,
 }
 
@@ -88,8 +101,18 @@ impl Connected {
 impl RingTransport {
     /// A ring for the calling thread, which `waker` wakes.
     pub(crate) fn new(settings: SocketSettings, waker: Waker) -> Result<Self, RingSetupError> {
-        let (ring, mode) = setup::set_up()?;
+        Self::within(&RingMode::ALL, settings, waker)
+    }
+
+    /// The same, in one of these modes.
+    pub(super) fn within(
+        modes: &[RingMode],
+        settings: SocketSettings,
+        waker: Waker,
+    ) -> Result<Self, RingSetupError> {
+        let (ring, mode) = setup::set_up(modes)?;
         Ok(Self {
+            gathers: gather::is_safe(ring.params()),
             ring,
             operations: Slab::default(),
             sockets: HashMap::new(),
@@ -103,6 +126,7 @@ impl RingTransport {
             busy: 0,
             counters: TransportCounters::default(),
             submitted: OpcodeCounts::default(),
+            small_sends: 0,
         })
     }
 
@@ -125,8 +149,14 @@ impl RingTransport {
         let fd = socket.as_raw_fd();
         let key =
             self.operations.insert(Operation::Connect { conn, address: Box::new(SockAddr::from(*address)) });
-        let connected =
-            Connected { socket, connecting: Some(key), sending: None, receiving: None, is_closing: false };
+        let connected = Connected {
+            socket,
+            connecting: Some(key),
+            sending: None,
+            receiving: None,
+            mark_bytes: 1,
+            is_closing: false,
+        };
         self.sockets.insert(conn, connected);
         self.push_operation(key, fd);
     }
@@ -137,6 +167,7 @@ impl RingTransport {
             return self.ready.push(Completion::Sent { conn, bytes, result });
         };
         debug_assert!(socket.sending.is_none(), "one send at a time");
+        self.small_sends += usize::from(bytes.len() <= SMALL_SEND_BYTES);
         let key = self.operations.insert(Operation::Send { conn, bytes, sent: 0 });
         socket.sending = Some(key);
         let fd = socket.socket.as_raw_fd();
@@ -149,6 +180,15 @@ impl RingTransport {
             return self.ready.push(Completion::Received { conn, target, result });
         };
         debug_assert!(socket.receiving.is_none(), "one receive at a time");
+        if self.gathers {
+            self.counters.calls +=
+                match gather::let_gather(&socket.socket, &mut socket.mark_bytes, target.rest) {
+                    Ok(calls) => calls,
+                    Err(error) => {
+                        return self.ready.push(Completion::Received { conn, target, result: Err(error) });
+                    }
+                };
+        }
         let key = self.operations.insert(Operation::Receive { conn, target, received: 0 });
         socket.receiving = Some(key);
         let fd = socket.socket.as_raw_fd();
@@ -244,6 +284,7 @@ impl RingTransport {
 
     /// Submits, and collects what is there; a system call only if there is a reason.
     fn poll(&mut self) -> io::Result<()> {
+        self.small_sends = 0;
         let queue = self.ring.submission();
         let has_reason = !queue.is_empty() || queue.taskrun() || queue.cq_overflow();
         drop(queue);
@@ -251,17 +292,28 @@ impl RingTransport {
     }
 
     /// Submits, and blocks until there is a completion, a wake-up, or the time is over.
+    ///
+    /// Small sends complete while they are submitted, and nobody has anything to do about it: so the wait goes on until
+    /// one more thing has completed, and a Fetch and its response cost one system call. No wake-up is lost by that: the
+    /// read of the bell is one more thing. Where a send did not complete at once, what comes first does not end the
+    /// wait, which therefore has an end of its own.
     fn park(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let small_sends = mem::take(&mut self.small_sends);
         if !self.waker.sleep().fall_asleep() {
             return self.poll();
         }
+        let timeout = match small_sends {
+            0 => timeout,
+            _ => Some(timeout.map_or(SUBMITTING_WAIT_MAX, |timeout| timeout.min(SUBMITTING_WAIT_MAX))),
+        };
+        let awaited = small_sends + 1;
         let result = match timeout {
             Some(timeout) => {
                 let timespec = Timespec::from(timeout);
                 let args = SubmitArgs::new().timespec(&timespec);
-                self.enter(|ring| ring.submitter().submit_with_args(1, &args))
+                self.enter(|ring| ring.submitter().submit_with_args(awaited, &args))
             }
-            None => self.enter(|ring| ring.submit_and_wait(1)),
+            None => self.enter(|ring| ring.submit_and_wait(awaited)),
         };
         self.waker.sleep().wake_up();
         result

@@ -35,6 +35,8 @@ pub(crate) struct ReceiveTarget {
     /// Whether to complete only when the whole range is filled (a response body of known size), or with the first
     /// bytes that arrive (the landing buffer).
     pub(crate) whole: bool,
+    /// Bytes that are known to follow the range in the stream, so that a transport may let them gather.
+    pub(crate) rest: usize,
 }
 
 /// One operation that a core asks for. Per connection at most one `Send` and one `Receive` are in flight.

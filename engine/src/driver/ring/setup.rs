@@ -19,7 +19,8 @@ pub(crate) enum RingMode {
 }
 
 impl RingMode {
-    const ALL: [Self; 3] = [Self::Deferred, Self::Cooperative, Self::Plain];
+    /// All of them, best first.
+    pub(crate) const ALL: [Self; 3] = [Self::Deferred, Self::Cooperative, Self::Plain];
 
     fn apply(self, builder: &mut Builder) {
         match self {
@@ -56,10 +57,10 @@ pub(crate) enum RingSetupError {
     Other(io::Error),
 }
 
-/// A new ring for the calling thread.
-pub(super) fn set_up() -> Result<(IoUring, RingMode), RingSetupError> {
+/// A new ring for the calling thread, in the first of these modes that the kernel knows.
+pub(super) fn set_up(modes: &[RingMode]) -> Result<(IoUring, RingMode), RingSetupError> {
     let mut refused = io::Error::from_raw_os_error(libc::EINVAL);
-    for mode in RingMode::ALL {
+    for &mode in modes {
         let mut builder = IoUring::builder();
         mode.apply(&mut builder);
         match builder.build(ENTRIES) {

@@ -1,5 +1,6 @@
 //! Every transport against plain blocking sockets on loopback: the same tests, made once for each.
 
+mod older_ring;
 mod veiled;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use crate::net::{
     TransportKind, Wait,
 };
 
+use older_ring::OlderRing;
 use veiled::Veiled;
 
 pub(super) const CONN: ConnId = ConnId(1);
@@ -119,6 +121,11 @@ impl<T: Subject> Client<T> {
         Self { transport, waker, completions: VecDeque::new() }
     }
 
+    /// Of a transport that nobody wakes.
+    pub(super) fn of(transport: T) -> Self {
+        Self { transport, waker: Waker::new().expect("an eventfd"), completions: VecDeque::new() }
+    }
+
     pub(super) fn connected(address: SocketAddr) -> Self {
         let mut client = Self::new();
         client.connect(address).expect("it listens");
@@ -145,7 +152,7 @@ impl<T: Subject> Client<T> {
     }
 
     pub(super) fn receive(&mut self, frame: &Frame, start: usize, len: usize, whole: bool) {
-        let target = ReceiveTarget { frame: frame.clone(), start, len, whole };
+        let target = ReceiveTarget { frame: frame.clone(), start, len, whole, rest: 0 };
         self.transport.submit(IoOp::Receive { conn: CONN, target });
     }
 
@@ -200,6 +207,8 @@ macro_rules! suite {
 }
 
 suite!(uring, super::RingTransport);
+suite!(uring_of_linux_5_19, super::OlderRing<1>);
+suite!(uring_of_linux_5_15, super::OlderRing<2>);
 suite!(poll, super::PollTransport);
 suite!(veiled_uring, super::Veiled<super::RingTransport>);
 suite!(veiled_poll, super::Veiled<super::PollTransport>);
@@ -472,7 +481,7 @@ fn answer(mut stream: Box<dyn Peer>) {
 }
 
 fn requests_of_a_connection_are_answered_whole_and_in_order<T: Subject>() {
-    const LENGTHS: [u32; 8] = [0, 1, 60, 4 << 10, 64 << 10, (256 << 10) + 1, 1 << 20, 3];
+    const LENGTHS: [u32; 8] = [0, 1, 60, 4 << 10, 64 << 10, (512 << 10) + 1, 3 << 20, 3];
     let (address, server) = serve::<T>(answer);
     let mut client = Client::<T>::new();
     let (pool, now, mut ops) = (pool(), Instant::now(), Vec::new());

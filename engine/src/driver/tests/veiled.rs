@@ -95,6 +95,7 @@ impl<T: Transport> Veiled<T> {
             start: 0,
             len: self.rng.usize(1..=PIECE_MAX),
             whole: false,
+            rest: 0,
         };
         self.inner.submit(IoOp::Receive { conn, target });
     }

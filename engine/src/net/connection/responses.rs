@@ -11,7 +11,7 @@ use crate::net::ReceiveTarget;
 
 /// Bytes asked for in one receive of a response's body. Whole responses would be received with one wake-up, but
 /// chunks are cheaper: the copy of one runs while the next arrives.
-pub(super) const RECEIVE_CHUNK_BYTES: usize = 256 << 10;
+pub(crate) const RECEIVE_CHUNK_BYTES: usize = 512 << 10;
 
 /// Bytes of the size before each response.
 const SIZE_PREFIX_BYTES: usize = 4;
@@ -144,7 +144,8 @@ impl Responses {
         let start = frame.len();
         if start < len {
             let chunk = (len - start).min(RECEIVE_CHUNK_BYTES);
-            return Next::Receive(ReceiveTarget { frame, start, len: chunk, whole: true });
+            let rest = len - start - chunk;
+            return Next::Receive(ReceiveTarget { frame, start, len: chunk, whole: true, rest });
         }
         self.reading = Reading::Prefix { first_byte_at: None };
         Next::Response(Complete { frame, first_byte_at, completed_at: now })
@@ -162,6 +163,6 @@ impl Responses {
             self.consumed = 0;
         }
         let len = frame.capacity() - kept;
-        ReceiveTarget { frame, start: kept, len, whole: false }
+        ReceiveTarget { frame, start: kept, len, whole: false, rest: 0 }
     }
 }
