@@ -1,19 +1,29 @@
 //! What a shard is doing right now, for the control plane to see while user code holds the shard's thread.
 
+#[cfg(test)]
+#[allow(clippy::duplicate_mod)]
+mod model;
+mod running;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::link::LaneId;
+use running::Running;
+
+/// The atomics of `running`; its model replaces them.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
 
 /// Written by the shard around each call of a handler, read by the control plane: a batch that lacks its outcome for
 /// longer than `max.poll.interval.ms` costs the member its place.
 #[derive(Debug)]
 pub(crate) struct Pulse {
     epoch: Instant,
-    /// Nanoseconds from `epoch` to the beginning of the running dispatch plus one, 0 while none runs.
-    since_ns: AtomicU64,
-    /// Slot (upper half) and opening (lower half) of the dispatched lane.
-    lane: AtomicU64,
+    /// The running dispatch: its lane is slot (upper half) and opening (lower half), its beginning nanoseconds from
+    /// `epoch` plus one.
+    running: Running,
     /// Nanoseconds from `epoch` to the newest poll plus one, for a shard that its caller polls; 0 for others.
     polled_ns: AtomicU64,
 }
@@ -21,7 +31,7 @@ pub(crate) struct Pulse {
 impl Pulse {
     /// A pulse that counts from `epoch`.
     pub(crate) fn new(epoch: Instant) -> Self {
-        Self { epoch, since_ns: AtomicU64::new(0), lane: AtomicU64::new(0), polled_ns: AtomicU64::new(0) }
+        Self { epoch, running: Running::new(), polled_ns: AtomicU64::new(0) }
     }
 
     /// The shard is being polled; from now on it is one that is to be.
@@ -33,7 +43,7 @@ impl Pulse {
     /// Since when the shard was not polled, if it is one that is to be and that is `limit` or longer ago. One whose
     /// batch is with its handler counts as polled: see [`Pulse::overdue`].
     pub(crate) fn unpolled(&self, limit: Duration, now: Instant) -> Option<Instant> {
-        if self.since_ns.load(Ordering::Relaxed) != 0 {
+        if self.running.is_running() {
             return None;
         }
         let at = self.polled_ns.load(Ordering::Relaxed).checked_sub(1)?;
@@ -44,26 +54,23 @@ impl Pulse {
     /// A batch of `lane` goes to its handler.
     #[inline]
     pub(crate) fn begin(&self, lane: LaneId, now: Instant) {
-        self.lane.store(u64::from(lane.slot) << 32 | u64::from(lane.opening), Ordering::Relaxed);
         let since = now.saturating_duration_since(self.epoch).as_nanos() as u64;
-        // Release: whoever sees this dispatch sees its lane, too.
-        self.since_ns.store(since + 1, Ordering::Release);
+        self.running.begin(u64::from(lane.slot) << 32 | u64::from(lane.opening), since + 1);
     }
 
     /// The handler returned.
     #[inline]
     pub(crate) fn end(&self) {
-        self.since_ns.store(0, Ordering::Release);
+        self.running.end();
     }
 
     /// The lane whose batch has been with its handler for `limit` or longer, and since when.
     pub(crate) fn overdue(&self, limit: Duration, now: Instant) -> Option<(LaneId, Instant)> {
-        let since_ns = self.since_ns.load(Ordering::Acquire).checked_sub(1)?;
-        let since = self.epoch + Duration::from_nanos(since_ns);
+        let (lane, since_ns) = self.running.batch()?;
+        let since = self.epoch + Duration::from_nanos(since_ns - 1);
         if now.saturating_duration_since(since) < limit {
             return None;
         }
-        let lane = self.lane.load(Ordering::Relaxed);
         Some((LaneId { slot: (lane >> 32) as u32, opening: lane as u32 }, since))
     }
 }
