@@ -5,13 +5,14 @@ mod channels;
 mod control_thread;
 mod cpu_time;
 mod door;
+mod earliest;
 mod idle;
 mod poll;
 mod resolver;
 mod ring;
 mod shard_thread;
 mod sleep;
-// It compiles `sleep` a second time, with loom's atomics.
+// It compiles `sleep` and `earliest` a second time, with loom's atomics.
 #[cfg(test)]
 #[allow(clippy::duplicate_mod)]
 mod sleep_model;
@@ -34,7 +35,7 @@ pub(crate) use stop_order::StopOrder;
 pub(crate) use transport::AnyTransport;
 pub(crate) use waker::Waker;
 
-/// The atomics of `sleep`; its model replaces them.
+/// The atomics of `sleep` and `earliest`; their model replaces them.
 mod atomic {
-    pub(super) use std::sync::atomic::{AtomicU8, Ordering};
+    pub(super) use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 }

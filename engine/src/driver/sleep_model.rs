@@ -10,15 +10,18 @@
 //! bell. So two kinds of work, published by relaxed stores, stand for all of them.
 
 mod atomic {
-    pub(super) use loom::sync::atomic::{AtomicU8, Ordering};
+    pub(super) use loom::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 }
+#[path = "earliest.rs"]
+mod earliest;
 #[path = "sleep.rs"]
 mod sleep;
 
 use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::thread::{self, Thread};
 
+use earliest::Earliest;
 use sleep::Sleep;
 
 /// How often loom takes the processor from a thread that could go on, within one execution. Lost wake-ups of such a
@@ -116,4 +119,35 @@ fn no_wake_up_of_a_thread_that_spins_before_it_parks_is_lost_whatever_the_interl
 #[test]
 fn no_wake_up_of_a_shard_that_its_caller_has_armed_is_lost_whatever_the_interleaving() {
     check(arm);
+}
+
+#[test]
+fn no_order_to_stop_is_lost_and_the_earliest_is_obeyed() {
+    loom::model(|| {
+        let shared = Arc::new((Sleep::new(), Earliest::new(), AtomicUsize::new(0)));
+        let sleeper = thread::current();
+        for ns in [7, 3] {
+            let (shared, sleeper) = (Arc::clone(&shared), sleeper.clone());
+            thread::spawn(move || {
+                if ns == 3 {
+                    shared.2.store(1, Ordering::Relaxed);
+                }
+                shared.1.give(ns);
+                if shared.0.must_ring() {
+                    sleeper.unpark();
+                }
+            });
+        }
+        let (sleep, order, said_before) = &*shared;
+        let mut earliest = None;
+        while earliest != Some(3) {
+            if let Some(ns) = order.take() {
+                earliest = Some(earliest.map_or(ns, |before: u64| before.min(ns)));
+            } else if sleep.fall_asleep() {
+                thread::park();
+                sleep.wake_up();
+            }
+        }
+        assert_eq!(said_before.load(Ordering::Relaxed), 1, "what was said before the order");
+    });
 }

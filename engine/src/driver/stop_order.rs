@@ -1,18 +1,18 @@
 //! The order to stop: a word of its own, so that it gets through when the queue of requests is full.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
 use millstream_protocol::group::MembershipOperation;
 
-const NOT_GIVEN: u64 = u64::MAX;
+use super::earliest::Earliest;
 
 /// Until when to have stopped, if that was ordered. Whoever gives the order wakes the control thread after it.
 #[derive(Debug)]
 pub(crate) struct StopOrder {
     epoch: Instant,
     /// Nanoseconds after the epoch.
-    deadline_ns: AtomicU64,
+    deadline_ns: Earliest,
     /// Whether the group is left: what was said last.
     membership: AtomicU8,
 }
@@ -24,11 +24,7 @@ const REMAIN: u8 = 2;
 impl StopOrder {
     /// Nothing is ordered.
     pub(crate) fn new() -> Self {
-        Self {
-            epoch: Instant::now(),
-            deadline_ns: AtomicU64::new(NOT_GIVEN),
-            membership: AtomicU8::new(DEFAULT),
-        }
+        Self { epoch: Instant::now(), deadline_ns: Earliest::new(), membership: AtomicU8::new(DEFAULT) }
     }
 
     /// Says whether the group is left at the end; to be said before the order is given.
@@ -44,20 +40,18 @@ impl StopOrder {
     /// Orders to stop by `deadline`; of several orders that were not taken yet, the earliest counts.
     pub(crate) fn give(&self, deadline: Instant) {
         let after = deadline.saturating_duration_since(self.epoch).as_nanos();
-        let deadline_ns = u64::try_from(after).unwrap_or(NOT_GIVEN).min(NOT_GIVEN - 1);
-        // Release: whoever takes the order sees what was said of the group before it.
-        self.deadline_ns.fetch_min(deadline_ns, Ordering::Release);
+        self.deadline_ns.give(u64::try_from(after).unwrap_or(u64::MAX));
     }
 
-    /// The order, once, and whether the group is left.
+    /// The order, once, and whether the group is left, as was said before the order.
     pub(crate) fn take(&self) -> Option<(Instant, MembershipOperation)> {
-        let deadline_ns = self.deadline_ns.swap(NOT_GIVEN, Ordering::Acquire);
+        let deadline_ns = self.deadline_ns.take()?;
         let operation = match self.membership.load(Ordering::Relaxed) {
             LEAVE => MembershipOperation::Leave,
             REMAIN => MembershipOperation::Remain,
             _ => MembershipOperation::Default,
         };
-        (deadline_ns != NOT_GIVEN).then(|| (self.epoch + Duration::from_nanos(deadline_ns), operation))
+        Some((self.epoch + Duration::from_nanos(deadline_ns), operation))
     }
 }
 

@@ -5,20 +5,15 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use super::ack_cells::AckCells;
 use crate::error::{BoxError, LaneErrorCause};
 
 /// Records in flight per partition, whatever [`Handler::max_in_flight`](crate::Handler::max_in_flight) says.
 pub(crate) const IN_FLIGHT_MAX: usize = 1 << 20;
-
-/// Neither acknowledged nor failed.
-const PENDING: u8 = 0;
-/// Acknowledged.
-const DONE: u8 = 1;
 
 /// The acknowledgement of one record that is handled elsewhere, to be given on any thread: see
 /// [`Context::defer`](crate::Context::defer).
@@ -42,7 +37,7 @@ impl Ack {
     /// The record is handled. It is committed once all records before it are.
     pub fn done(mut self) {
         self.is_given = true;
-        self.window.cells[self.cell as usize].store(DONE, Ordering::Release);
+        self.window.cells.set_done(self.cell);
         self.window.waker.wake_by_ref();
     }
 
@@ -71,7 +66,7 @@ impl fmt::Debug for Ack {
 
 /// What acknowledgements share with their lane.
 struct Window {
-    cells: Box<[AtomicU8]>,
+    cells: AckCells,
     /// The failure of the lowest offset so far.
     failure: Mutex<Option<(i64, LaneErrorCause)>>,
     waker: Waker,
@@ -79,8 +74,7 @@ struct Window {
 
 impl Window {
     fn new(limit: usize, waker: Waker) -> Arc<Self> {
-        let cells = (0..limit).map(|_| AtomicU8::new(PENDING)).collect();
-        Arc::new(Self { cells, failure: Mutex::new(None), waker })
+        Arc::new(Self { cells: AckCells::new(limit), failure: Mutex::new(None), waker })
     }
 
     fn fail(&self, offset: i64, cause: LaneErrorCause) {
@@ -164,7 +158,7 @@ impl InFlight {
             return None;
         }
         let cell = self.free.pop()?;
-        self.window.cells[cell as usize].store(PENDING, Ordering::Relaxed);
+        self.window.cells.clear(cell);
         let epoch_below = epoch_below.unwrap_or(self.epoch_before);
         self.entries.insert(at, Entry { offset, epoch_below, cell, since: self.now });
         Some(Ack { window: Arc::clone(&self.window), cell, offset, is_given: false })
@@ -173,7 +167,7 @@ impl InFlight {
     /// Lets go of what is acknowledged, up to the first record that is not. Returns the lowest failure, if any.
     pub(crate) fn settle(&mut self) -> Option<(i64, LaneErrorCause)> {
         while let Some(first) = self.entries.front()
-            && self.window.cells[first.cell as usize].load(Ordering::Acquire) == DONE
+            && self.window.cells.is_done(first.cell)
         {
             self.free.push(first.cell);
             self.entries.pop_front();

@@ -2,6 +2,7 @@
 //! their records.
 
 mod ack;
+mod ack_cells;
 mod batch;
 mod context;
 mod erased;
@@ -9,6 +10,11 @@ mod owned;
 mod task;
 mod timer;
 mod wake;
+// It compiles `ack_cells` and `wake_stack` a second time, with loom's atomics.
+#[cfg(test)]
+#[allow(clippy::duplicate_mod)]
+mod wake_model;
+mod wake_stack;
 
 pub use ack::Ack;
 pub use batch::{Batch, Record, Records};
@@ -105,4 +111,9 @@ pub enum Outcome {
     /// Every record of the batch is handled, and the engine is to stop in order: partitions are closed, what is done
     /// is committed, the group is left.
     Stop,
+}
+
+/// The atomics of `ack_cells` and `wake_stack`; their model replaces them.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 }

@@ -1,20 +1,14 @@
 //! How lanes are woken, from any thread: each shard keeps a list of the slots that somebody has woken since it last
 //! looked.
 //!
-//! The list is a stack that is threaded through a table of slots, so that waking allocates nothing and takes no lock.
-//! A slot is on it at most once, which bounds it. Only the shard takes it, and takes it whole, so a slot cannot come
-//! back while somebody still holds on to it as the head.
-//!
-//! Why no wake-up is lost: whoever wakes publishes its work and then swaps the slot's flag to `true`; the shard swaps
-//! it to `false` and then looks at the work. All swaps of the flag have one order. If the waker's comes first, the
-//! shard sees the work, or the work of its own look comes later; if it comes after the shard's, the slot is listed
-//! anew. A waker must swap even where the flag is set already: merely reading it would not order its work before the
-//! shard's look.
+//! The list is a stack ([`WakeStack`]) that is threaded through a table of slots, so that waking allocates nothing and
+//! takes no lock.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Wake, Waker};
+
+use super::wake_stack::{Link, WakeStack};
 
 /// Slots in one part of the table.
 const CHUNK_SLOTS: usize = 1024;
@@ -22,29 +16,21 @@ const CHUNK_SLOTS: usize = 1024;
 const CHUNKS: usize = SLOTS_MAX / CHUNK_SLOTS;
 /// The most slots there are.
 pub(crate) const SLOTS_MAX: usize = 1 << 17;
-/// The end of the list. Slots are listed by their number plus one.
-const END: u32 = 0;
 
 /// Rung, on any thread, after something was listed.
 pub(crate) type Bell = Arc<dyn Fn() + Send + Sync>;
 
 /// The slots that were woken and not looked at since.
 pub(crate) struct WakeList {
-    head: AtomicU32,
+    stack: WakeStack,
     chunks: [OnceLock<Box<[Link]>>; CHUNKS],
     bell: Bell,
-}
-
-#[derive(Default)]
-struct Link {
-    is_listed: AtomicBool,
-    next: AtomicU32,
 }
 
 impl WakeList {
     /// A list on which nothing is.
     pub(crate) fn new(bell: Bell) -> Arc<Self> {
-        Arc::new(Self { head: AtomicU32::new(END), chunks: [const { OnceLock::new() }; CHUNKS], bell })
+        Arc::new(Self { stack: WakeStack::new(), chunks: [const { OnceLock::new() }; CHUNKS], bell })
     }
 
     /// What wakes a slot. Allocates; it is made once per lane.
@@ -54,41 +40,24 @@ impl WakeList {
 
     /// Whether somebody was woken.
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Acquire) == END
+        self.stack.is_empty()
     }
 
     /// Shard: moves all slots that were woken to `slots`.
     pub(crate) fn take(&self, slots: &mut Vec<u32>) {
-        let mut at = self.head.swap(END, Ordering::AcqRel);
-        while at != END {
-            let link = self.link(at - 1);
-            slots.push(at - 1);
-            // Read before the flag is taken down: then the slot may be listed anew.
-            at = link.next.load(Ordering::Acquire);
-            link.is_listed.swap(false, Ordering::AcqRel);
-        }
+        self.stack.take(|slot| self.link(slot), slots);
     }
 
     fn wake(&self, slot: u32) {
-        let link = self.link(slot);
-        if link.is_listed.swap(true, Ordering::AcqRel) {
-            return;
+        if self.stack.push(slot, self.link(slot)) {
+            (self.bell)();
         }
-        let mut head = self.head.load(Ordering::Acquire);
-        loop {
-            link.next.store(head, Ordering::Release);
-            match self.head.compare_exchange_weak(head, slot + 1, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => break,
-                Err(newer) => head = newer,
-            }
-        }
-        (self.bell)();
     }
 
     fn link(&self, slot: u32) -> &Link {
         let slot = slot as usize;
         assert!(slot < SLOTS_MAX, "slot {slot} is beyond the table of lanes");
-        let make = || (0..CHUNK_SLOTS).map(|_| Link::default()).collect();
+        let make = || (0..CHUNK_SLOTS).map(|_| Link::new()).collect();
         &self.chunks[slot / CHUNK_SLOTS].get_or_init(make)[slot % CHUNK_SLOTS]
     }
 }
@@ -117,7 +86,7 @@ impl Wake for SlotWaker {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;

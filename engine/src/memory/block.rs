@@ -1,11 +1,11 @@
-//! The memory of one frame, and the count of those who share it across threads.
+//! The memory of one frame.
 
 use std::alloc::{self, Layout};
 use std::ptr::{self, NonNull};
 use std::sync::Weak;
-use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
 use super::shared::Home;
+use super::shares::Shares;
 
 /// From this size on, memory is mapped instead of allocated.
 const MAPPED_FROM_BYTES: usize = 128 << 10;
@@ -15,9 +15,6 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 
 /// Alignment of allocated memory: a cache line.
 const ALLOCATED_ALIGN: usize = 64;
-
-/// More shares than this can only be a leak; cloning beyond it aborts, as `Arc` does.
-const SHARES_MAX: usize = isize::MAX as usize;
 
 /// One contiguous piece of memory, all of it initialised from the start (zeroed when new, old bytes when reused).
 ///
@@ -32,14 +29,12 @@ pub(super) struct Block {
     bytes: usize,
     slot: u32,
     home: Weak<Home>,
-    /// 0 while only the shard knows the block; otherwise one for the shard (until its last local handle is gone)
-    /// and one per [`SharedSlice`](super::SharedSlice).
-    shares: AtomicUsize,
+    shares: Shares,
 }
 
 // SAFETY: the block owns its memory exclusively, and `start`, `bytes`, `slot` and `home` never change. Bytes are
 // read through `Frame` (on the shard) and `SharedSlice` (anywhere), and written only by a shard that has no
-// `SharedSlice` of them out, which the acquire/release pairs on `shares` order.
+// `SharedSlice` of them out, which the acquire/release pairs in `shares` order.
 unsafe impl Send for Block {}
 // SAFETY: as above; `&Block` offers raw pointers and an atomic only.
 unsafe impl Sync for Block {}
@@ -49,7 +44,7 @@ impl Block {
     pub(super) fn new(bytes: usize, slot: u32, home: Weak<Home>, huge_pages: bool) -> Self {
         assert!(bytes > 0, "a block has memory");
         let start = if bytes < MAPPED_FROM_BYTES { allocate(bytes) } else { map(bytes, huge_pages) };
-        Self { start, bytes, slot, home, shares: AtomicUsize::new(0) }
+        Self { start, bytes, slot, home, shares: Shares::new() }
     }
 
     /// First byte.
@@ -72,34 +67,9 @@ impl Block {
         &self.home
     }
 
-    /// Called by the shard when the first [`SharedSlice`](super::SharedSlice) is made: one share for that, one for
-    /// the shard itself.
-    pub(super) fn begin_sharing(&self) {
-        // Relaxed: nobody else knows the block yet; handing the slice to another thread publishes it.
-        self.shares.store(2, Ordering::Relaxed);
-    }
-
-    /// Adds a share, from one that exists.
-    pub(super) fn add_share(&self) {
-        let before = self.shares.fetch_add(1, Ordering::Relaxed);
-        if before > SHARES_MAX {
-            std::process::abort();
-        }
-    }
-
-    /// Gives up a share; true when it was the last one, and then everything that other holders did with the bytes
-    /// happened before.
-    pub(super) fn drop_share(&self) -> bool {
-        if self.shares.fetch_sub(1, Ordering::Release) != 1 {
-            return false;
-        }
-        fence(Ordering::Acquire);
-        true
-    }
-
-    /// Whether the shard, which holds a share, holds the only one.
-    pub(super) fn is_shared_by_shard_only(&self) -> bool {
-        self.shares.load(Ordering::Acquire) == 1
+    /// Who shares the block across threads.
+    pub(super) fn shares(&self) -> &Shares {
+        &self.shares
     }
 }
 

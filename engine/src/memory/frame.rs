@@ -75,7 +75,7 @@ impl Header {
     /// The shard's last handle is gone: whether the memory may be reused now. If not, slices of it are out and the
     /// last of them sends the frame home.
     pub(super) fn release(&self) -> bool {
-        if self.shared.get() && !self.block.drop_share() {
+        if self.shared.get() && !self.block.shares().give_up() {
             return false;
         }
         self.came_home();
@@ -175,9 +175,9 @@ impl Frame {
         assert!(range.start <= range.end && range.end <= self.len(), "only readable bytes can be retained");
         let block = &self.header.block;
         if self.header.shared.replace(true) {
-            block.add_share();
+            block.shares().add();
         } else {
-            block.begin_sharing();
+            block.shares().begin();
         }
         SharedSlice::new(Arc::clone(block), range)
     }
@@ -191,7 +191,7 @@ impl Frame {
 
     fn is_unique(&self) -> bool {
         Rc::strong_count(&self.header) == 1
-            && (!self.header.shared.get() || self.header.block.is_shared_by_shard_only())
+            && (!self.header.shared.get() || self.header.block.shares().is_only_the_shards())
     }
 
     fn writable(&self, range: &Range<usize>) -> NonNull<u8> {

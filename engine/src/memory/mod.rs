@@ -12,6 +12,11 @@ mod model;
 mod pool;
 mod reservation;
 mod shared;
+mod shares;
+// It compiles `shares` a second time, with loom's atomics.
+#[cfg(test)]
+#[allow(clippy::duplicate_mod)]
+mod shares_model;
 #[cfg(test)]
 mod tests;
 
@@ -19,3 +24,8 @@ pub(crate) use frame::Frame;
 pub(crate) use pool::{Admission, FramePool, MemoryLimits, MemoryStats};
 pub(crate) use reservation::Reservation;
 pub(crate) use shared::SharedSlice;
+
+/// The atomics of `shares`; its model replaces them.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicUsize, Ordering, fence};
+}

@@ -28,7 +28,7 @@ impl SharedSlice {
     /// A part of these bytes, kept by the same frame. Panics when `range` lies outside.
     pub(crate) fn slice(&self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.range.len(), "a part lies within its whole");
-        self.block.add_share();
+        self.block.shares().add();
         let start = self.range.start + range.start;
         Self::new(Arc::clone(&self.block), start..start + range.len())
     }
@@ -61,7 +61,7 @@ impl Clone for SharedSlice {
 
 impl Drop for SharedSlice {
     fn drop(&mut self) {
-        if self.block.drop_share()
+        if self.block.shares().give_up()
             && let Some(home) = self.block.home().upgrade()
         {
             home.welcome(self.block.slot());
