@@ -138,6 +138,17 @@ mod tests {
     }
 
     #[test]
+    fn headers_kept_in_a_copy_are_the_same() {
+        let bytes = [4, 2, b'a', 2, b'1', 0, 1];
+        let mut headers = take_all(&bytes).unwrap();
+        headers.next();
+        let (rest, count) = headers.encoded();
+        let copy = rest.to_vec();
+        assert!(Headers::from_encoded(&copy, count).eq(headers));
+        assert_eq!(Headers::from_encoded(&copy, count).len(), 1);
+    }
+
+    #[test]
     fn a_negative_count_a_null_key_and_a_length_below_null_are_refused() {
         for bytes in [&[1][..], &[2, 1, 0], &[2, 3, 0], &[2, 0, 3]] {
             assert_eq!(take_all(bytes).unwrap_err(), RecordFault::Headers, "{bytes:?}");

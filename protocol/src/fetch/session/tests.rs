@@ -106,6 +106,41 @@ fn a_second_request_waits_for_the_first_answer() {
 }
 
 #[test]
+fn what_is_wanted_and_what_is_under_way_can_be_asked_for() {
+    let mut session = FetchSession::new();
+    assert_eq!(
+        (session.len(), session.is_empty(), session.is_in_flight(), session.id()),
+        (0, true, false, 0)
+    );
+    session.set(0, partition("t", 1, 0, 0));
+    session.set(1, partition("t", 1, 1, 0));
+    assert_eq!((session.len(), session.is_empty(), session.is_in_flight()), (2, false, false));
+    send(&mut session, NEWEST);
+    assert!(session.is_in_flight() && !session.has_changes());
+    session.on_response(0, 55);
+    assert_eq!((session.is_in_flight(), session.id()), (false, 55));
+    session.advance(0, 5, 0);
+    assert!(session.has_changes(), "changed, and nothing forgotten");
+    send(&mut session, NEWEST);
+    session.on_response(0, 55);
+    session.forget(1);
+    assert!(session.has_changes(), "forgotten, and nothing changed");
+}
+
+#[test]
+fn a_version_without_sessions_is_asked_for_everything_and_the_first_with_them_for_changes() {
+    for (version, again) in
+        [(FETCH_FIRST_VERSION_WITH_SESSIONS - 1, 1), (FETCH_FIRST_VERSION_WITH_SESSIONS, 0)]
+    {
+        let mut session = FetchSession::new();
+        session.set(0, partition("t", 1, 0, 0));
+        send(&mut session, FETCH_FIRST_VERSION_WITH_SESSIONS);
+        session.on_response(0, 55);
+        assert_eq!(send(&mut session, version).topics.len(), again, "version {version}");
+    }
+}
+
+#[test]
 fn a_change_during_a_request_goes_with_the_next() {
     let mut session = FetchSession::new();
     session.set(0, partition("t", 1, 0, 0));

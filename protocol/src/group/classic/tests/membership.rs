@@ -130,6 +130,16 @@ fn a_static_member_needs_a_broker_that_knows_them() {
 }
 
 #[test]
+fn a_static_member_joins_in_the_first_version_that_knows_it() {
+    let config = ClassicConfig { group_instance_id: Some("i-1".to_owned()), ..ClassicConfig::new("g") };
+    let mut world = World::with(vec![config]);
+    world.versions = table(5);
+    world.groups[0].start();
+    world.pass(500 * MS);
+    assert_eq!(world.owned(0), "t-0 t-1 t-2 t-3");
+}
+
+#[test]
 fn leaving_without_an_answer_ends_after_the_request_timeout() {
     let mut world = World::joined();
     world.deaf = vec![0];
