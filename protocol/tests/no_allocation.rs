@@ -1,7 +1,7 @@
 //! Reading responses and asking for more allocates nothing once buffers have grown: counted by the allocator itself.
 //!
-//! zstd's context lives on C's heap and is not counted here; it is created once and its one-call decompression
-//! allocates nothing.
+//! The contexts of zstd and gzip live on C's heap and are not counted here; they are created once and their one-call
+//! decompression allocates nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

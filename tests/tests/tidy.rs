@@ -27,6 +27,7 @@ const UNSAFE_FILES: [&str; 20] = [
     "engine/src/memory/frame.rs",
     "engine/src/memory/shared.rs",
     "fuzz/src/memory.rs",
+    "protocol/src/record/codec/inflate.rs",
     "protocol/tests/no_allocation.rs",
     "tests/src/kafka/process.rs",
     "tests/src/seccomp.rs",

@@ -1,7 +1,8 @@
 //! gzip: members of RFC 1952, each checked against its CRC-32 and length.
 
-use flate2::{Crc, Decompress, FlushDecompress, Status};
+use crc_fast::crc32_iso_hdlc;
 
+use super::inflate::{InflateError, Inflated, Inflater};
 use super::{Codec, DecompressError};
 
 const FIXED_HEADER_BYTES: usize = 10;
@@ -13,20 +14,28 @@ const FLAG_COMMENT: u8 = 1 << 4;
 const FLAGS_RESERVED: u8 = 0xe0;
 
 pub(super) struct Gzip {
-    inflate: Decompress,
+    inflater: Inflater,
 }
 
 impl Gzip {
-    pub(super) fn new() -> Self {
-        Self { inflate: Decompress::new(false) }
+    pub(super) fn new() -> Result<Self, DecompressError> {
+        let codec = Codec::Gzip;
+        Inflater::new().map(|inflater| Self { inflater }).ok_or(DecompressError::NoMemory { codec })
     }
 
     pub(super) fn decompress(&mut self, payload: &[u8], output: &mut [u8]) -> Result<usize, DecompressError> {
+        let given = output.len();
         let mut rest = payload;
         let mut written = 0;
         loop {
             let deflated = skip_header(rest).ok_or(corrupt("a member header is malformed or cut"))?;
-            let (read, produced) = self.inflate(deflated, &mut output[written..], written)?;
+            let inflated = self.inflater.inflate(deflated, &mut output[written..]);
+            let Inflated { read, produced } = inflated.map_err(|error| match error {
+                InflateError::OutputFull => {
+                    DecompressError::OutputFull { codec: Codec::Gzip, given, at_least: given + 1 }
+                }
+                InflateError::Malformed => corrupt("the deflate stream is malformed or cut"),
+            })?;
             let (trailer, after) = deflated[read..]
                 .split_first_chunk::<TRAILER_BYTES>()
                 .ok_or(corrupt("a member trailer is cut"))?;
@@ -36,29 +45,6 @@ impl Gzip {
             if rest.is_empty() {
                 return Ok(written);
             }
-        }
-    }
-
-    /// Inflates one member; answers how many bytes it read and wrote.
-    fn inflate(
-        &mut self,
-        deflated: &[u8],
-        output: &mut [u8],
-        written: usize,
-    ) -> Result<(usize, usize), DecompressError> {
-        self.inflate.reset(false);
-        let status = self
-            .inflate
-            .decompress(deflated, output, FlushDecompress::Finish)
-            .map_err(|_| corrupt("the deflate stream is malformed"))?;
-        let (read, produced) = (self.inflate.total_in() as usize, self.inflate.total_out() as usize);
-        match status {
-            Status::StreamEnd => Ok((read, produced)),
-            Status::Ok | Status::BufError if produced == output.len() => {
-                let given = written + output.len();
-                Err(DecompressError::OutputFull { codec: Codec::Gzip, given, at_least: given + 1 })
-            }
-            Status::Ok | Status::BufError => Err(corrupt("the deflate stream is cut")),
         }
     }
 }
@@ -87,10 +73,9 @@ fn skip_header(member: &[u8]) -> Option<&[u8]> {
         }
     }
     if flags & FLAG_HEADER_CRC != 0 {
-        let mut crc = Crc::new();
-        crc.update(&member[..member.len() - rest.len()]);
+        let crc = crc32_iso_hdlc(&member[..member.len() - rest.len()]);
         let (stored, after) = rest.split_first_chunk::<2>()?;
-        if u16::from_le_bytes(*stored) != crc.sum() as u16 {
+        if u16::from_le_bytes(*stored) != crc as u16 {
             return None;
         }
         rest = after;
@@ -99,10 +84,8 @@ fn skip_header(member: &[u8]) -> Option<&[u8]> {
 }
 
 fn check_trailer(trailer: &[u8; TRAILER_BYTES], content: &[u8]) -> Result<(), DecompressError> {
-    let mut crc = Crc::new();
-    crc.update(content);
     let [c0, c1, c2, c3, l0, l1, l2, l3] = *trailer;
-    if u32::from_le_bytes([c0, c1, c2, c3]) != crc.sum() {
+    if u32::from_le_bytes([c0, c1, c2, c3]) != crc32_iso_hdlc(content) {
         return Err(corrupt("a member has another CRC-32 than its trailer says"));
     }
     if u32::from_le_bytes([l0, l1, l2, l3]) != content.len() as u32 {

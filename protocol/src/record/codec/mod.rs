@@ -1,11 +1,11 @@
 //! The codecs that record batches are compressed with, and decompression into a buffer of the caller's.
 //!
 //! Whatever a compressed payload claims, decompression writes into the given buffer and nowhere else, and allocates
-//! nothing that depends on its input: the window of gzip is a fixed 32 KiB, and for the others the output itself is the
-//! window.
+//! nothing that depends on its input: the output itself is the window.
 
 mod compress;
 mod gzip;
+mod inflate;
 mod lz4;
 mod snappy;
 mod zstd;
@@ -151,7 +151,13 @@ impl Decompressor {
                 output.get_mut(..at_least).ok_or(full)?.copy_from_slice(payload);
                 Ok(at_least)
             }
-            Codec::Gzip => self.gzip.get_or_insert_with(gzip::Gzip::new).decompress(payload, output),
+            Codec::Gzip => {
+                let context = match &mut self.gzip {
+                    Some(context) => context,
+                    none => none.insert(gzip::Gzip::new()?),
+                };
+                context.decompress(payload, output)
+            }
             Codec::Snappy => self.snappy.decompress(payload, output),
             Codec::Lz4 => lz4::decompress(payload, output),
             Codec::Zstd => {
