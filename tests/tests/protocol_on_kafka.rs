@@ -17,8 +17,9 @@ use millstream_protocol::fetch::request::{
 };
 use millstream_protocol::fetch::response::{FetchResponse, TopicRef};
 use millstream_protocol::fetch::session::{FetchSession, SessionOutcome};
-use millstream_protocol::group::classic::{ClassicConfig, GroupAction, GroupRequestKind};
+use millstream_protocol::group::classic::ClassicConfig;
 use millstream_protocol::group::{ClassicGroup, TopicPartition};
+use millstream_protocol::group::{GroupAction, GroupRequestKind};
 use millstream_protocol::request::{
     Api, ApiVersionsAnswer, ErrorCode, FIRST_API_VERSIONS, MAX_CONTROL_RESPONSE_BYTES, VersionTable,
     decode_response, encode_api_versions, encode_request, frame_length, read_api_versions,
@@ -314,7 +315,7 @@ impl Member {
                     (self.owned, self.generation) = (partitions, generation);
                 }
                 GroupAction::Left => self.left = true,
-                other @ (GroupAction::Lost { .. } | GroupAction::Fatal(_)) => panic!("{other:?}"),
+                other => panic!("{other:?}"),
             }
         }
         for connection in [&mut self.connection, &mut self.commits] {

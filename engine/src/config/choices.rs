@@ -14,7 +14,7 @@ pub(super) const DNS_LOOKUPS: &[Choice] = &[
     word("use_all_dns_ips"),
     later("resolve_canonical_bootstrap_servers_only", &[], Some("use use_all_dns_ips")),
 ];
-pub(super) const GROUP_PROTOCOLS: &[Choice] = &[word("classic"), later("consumer", &[], Some("use classic"))];
+pub(super) const GROUP_PROTOCOLS: &[Choice] = &[word("classic"), word("consumer")];
 pub(super) const ASSIGNORS: &[Choice] = &[
     synonyms("range", &["org.apache.kafka.clients.consumer.RangeAssignor"]),
     synonyms("roundrobin", &["org.apache.kafka.clients.consumer.RoundRobinAssignor"]),

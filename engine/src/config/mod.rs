@@ -34,8 +34,8 @@ pub use property::{Alias, Choice, Conversion, JavaDefault, Kind, Property, Statu
 pub use sources::{ConfigSources, ENVIRONMENT_PREFIX, MAX_PROPERTIES_FILE_BYTES, Setting};
 pub use table::PROPERTIES;
 pub use typed::{
-    AssignmentStrategy, Config, HugePages, IdleStrategy, IsolationLevel, MIN_SHARD_FETCH_BYTES, OffsetReset,
-    ShardMemory, Transport,
+    AssignmentStrategy, Config, GroupProtocol, HugePages, IdleStrategy, IsolationLevel,
+    MIN_SHARD_FETCH_BYTES, OffsetReset, ShardMemory, Transport,
 };
 
 /// Something that was set and does less than it says; not an error.

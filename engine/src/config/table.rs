@@ -42,8 +42,21 @@ pub static PROPERTIES: &[Property] = &[
         "Name of a static member: it keeps its partitions over a restart shorter than \
          session.timeout.ms.",
     ),
-    used("group.protocol", Kind::Choice(GROUP_PROTOCOLS), "Which protocol the group uses.")
-        .default("classic"),
+    used(
+        "group.protocol",
+        Kind::Choice(GROUP_PROTOCOLS),
+        "How the member takes part: classic (the members assign; every broker), or consumer (KIP-848: the \
+         coordinator assigns and moves partitions one by one; Kafka 4.0). With consumer, \
+         session.timeout.ms, heartbeat.interval.ms and partition.assignment.strategy are the broker's \
+         business and must not be set.",
+    )
+    .default("classic"),
+    used(
+        "group.remote.assignor",
+        Kind::Name,
+        "With group.protocol=consumer, which of the coordinator's assignors to use: one of its \
+         group.consumer.assignors, as uniform and range; its first one unless set.",
+    ),
     used(
         "partition.assignment.strategy",
         Kind::Choices(ASSIGNORS),
@@ -316,7 +329,6 @@ pub static PROPERTIES: &[Property] = &[
     not_yet("security.providers", "connections are in plain text"),
     not_yet("config.providers", "values are taken as they are written"),
     not_yet("config.providers.*", "values are taken as they are written"),
-    not_yet("group.remote.assignor", "it belongs to group.protocol=consumer"),
     not_yet("share.*", "share groups are not supported"),
     not_yet("topic.blacklist", "topics are named one by one"),
     // Known, and without effect.

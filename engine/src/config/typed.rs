@@ -32,6 +32,10 @@ pub struct Config {
     pub group_id: Option<String>,
     /// The static member's name, if it is one. Set only together with `group_id`.
     pub group_instance_id: Option<String>,
+    /// How the member takes part in its group.
+    pub group_protocol: GroupProtocol,
+    /// The coordinator's assignor that is asked for; only under [`GroupProtocol::Consumer`].
+    pub group_remote_assignor: Option<String>,
     /// Assignors offered to the group, the most wanted first; never empty, none twice.
     pub partition_assignment_strategy: Vec<AssignmentStrategy>,
     /// Longer than `heartbeat_interval`.
@@ -108,6 +112,16 @@ pub struct Config {
     pub receive_buffer_bytes: Option<usize>,
     effective: Vec<EffectiveValue>,
     warnings: Vec<ConfigWarning>,
+}
+
+/// How a member takes part in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupProtocol {
+    /// The members assign, by JoinGroup and SyncGroup.
+    Classic,
+    /// The coordinator assigns, by ConsumerGroupHeartbeat (KIP-848).
+    Consumer,
 }
 
 /// An assignor of the classic group protocol.
@@ -253,6 +267,8 @@ impl Config {
             enable_auto_commit: auto_commit(&mut values, group_id.is_some()),
             group_instance_id: group_instance_id(&values, group_id.is_some())?,
             group_id,
+            group_protocol: group_protocol(&values),
+            group_remote_assignor: values.text("group.remote.assignor"),
             partition_assignment_strategy: assignors(&values),
             session_timeout: values.millis("session.timeout.ms"),
             heartbeat_interval: values.millis("heartbeat.interval.ms"),
@@ -303,6 +319,27 @@ impl Config {
             let (left_origin, right_origin) = (values.origin(left_key), values.origin(right_key));
             Err(ConfigError::Inconsistent { problem, left_key, left_origin, right_key, right_origin })
         };
+        // What belongs to one protocol says nothing under the other: whoever sets it expects something else.
+        let foreign: &[&str] = match self.group_protocol {
+            GroupProtocol::Classic => &["group.remote.assignor"],
+            GroupProtocol::Consumer => {
+                &["session.timeout.ms", "heartbeat.interval.ms", "partition.assignment.strategy"]
+            }
+        };
+        if let Some(&key) = foreign.iter().find(|key| values.origin(key) != Origin::Default) {
+            let protocol = values.word("group.protocol");
+            let problem = match self.group_protocol {
+                GroupProtocol::Classic => format!(
+                    "{key} cannot be set with group.protocol={protocol}: leave it out, or set \
+                     group.protocol=consumer"
+                ),
+                GroupProtocol::Consumer => format!(
+                    "{key} cannot be set with group.protocol={protocol}, where the broker decides: leave it out, \
+                     or set group.protocol=classic"
+                ),
+            };
+            return inconsistent(problem, key, "group.protocol");
+        }
         if self.heartbeat_interval >= self.session_timeout {
             let problem = format!(
                 "heartbeat.interval.ms={} must be less than session.timeout.ms={}, or the member is taken \
@@ -358,6 +395,13 @@ fn group_instance_id(values: &Values, has_group: bool) -> Result<Option<String>,
         });
     }
     Ok(Some(id))
+}
+
+fn group_protocol(values: &Values) -> GroupProtocol {
+    match values.word("group.protocol") {
+        "consumer" => GroupProtocol::Consumer,
+        _ => GroupProtocol::Classic,
+    }
 }
 
 fn assignors(values: &Values) -> Vec<AssignmentStrategy> {

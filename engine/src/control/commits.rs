@@ -325,7 +325,8 @@ impl Commits {
                 Verdict::Coordinator => aftermath.coordinator_wanted = true,
                 // It would be refused again; the next mark is another try.
                 Verdict::Refused => lane.progress.give_up(),
-                Verdict::Committed | Verdict::Later => {}
+                // What is lost has given its mark up, so that what is left is owned still.
+                Verdict::Committed | Verdict::Later | Verdict::Stale => {}
             }
             is_retried |= verdict != Verdict::Refused;
             let found = Trouble { at: lane.at.clone(), offset, reason: answers.reason(&lane.at) };
@@ -379,7 +380,10 @@ impl Commits {
         let mut is_refused = false;
         let sent: Vec<CommitOffset> = given.offsets().cloned().collect();
         for CommitOffset { at, offset, .. } in sent {
-            let verdict = answers.verdict(&at, member);
+            let verdict = match answers.verdict(&at, member) {
+                Verdict::Stale if !lanes.is_owned(&at) => Verdict::Refused,
+                verdict => verdict,
+            };
             match verdict {
                 Verdict::Committed => {
                     given.committed(&at);
@@ -389,7 +393,7 @@ impl Commits {
                 Verdict::Member(code) => aftermath.member = Some(code),
                 Verdict::Coordinator => aftermath.coordinator_wanted = true,
                 Verdict::Refused => is_refused = true,
-                Verdict::Later => {}
+                Verdict::Later | Verdict::Stale => {}
             }
             is_retried |= verdict != Verdict::Refused;
             let reason = answers.reason(&at);
@@ -453,6 +457,8 @@ enum Verdict {
     Coordinator,
     /// Tried again by another name: the group has moved on.
     Member(ErrorCode),
+    /// Tried again while the partition is owned: the member has a newer epoch, or will hear of it.
+    Stale,
     /// Not tried again.
     Refused,
 }
@@ -489,11 +495,13 @@ impl Answers {
                 code @ (ErrorCode::REBALANCE_IN_PROGRESS
                 | ErrorCode::ILLEGAL_GENERATION
                 | ErrorCode::UNKNOWN_MEMBER_ID
+                | ErrorCode::FENCED_MEMBER_EPOCH
                 | ErrorCode::FENCED_INSTANCE_ID),
             ) => {
                 // Who is no member has no other name to try.
                 if member.generation < 0 { Verdict::Refused } else { Verdict::Member(code) }
             }
+            Some(ErrorCode::STALE_MEMBER_EPOCH) if member.generation >= 0 => Verdict::Stale,
             Some(code) if code.needs_coordinator() => Verdict::Coordinator,
             Some(code) if code.is_retriable() => Verdict::Later,
             Some(_) => Verdict::Refused,

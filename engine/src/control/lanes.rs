@@ -158,6 +158,11 @@ impl Lanes {
         self.slots[slot as usize].lane.as_ref()
     }
 
+    /// Whether a partition has a lane that was not lost.
+    pub(super) fn is_owned(&self, at: &TopicPartition) -> bool {
+        self.find(at).is_some_and(|lane| lane.phase != Phase::Closing(CloseReason::Lost))
+    }
+
     /// The partition whose lane is or was last in a slot.
     pub(super) fn place(&self, slot: u32) -> Option<&TopicPartition> {
         let slot = self.slots.get(slot as usize)?;

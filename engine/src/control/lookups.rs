@@ -207,7 +207,7 @@ impl Control {
         let require_stable = self.config.isolation_level == IsolationLevel::ReadCommitted;
         let Some(lookup) = self.lookups.open.get_mut(&id) else { return };
         let asked = lookup.take_unasked().into_iter().map(|(at, _)| at).collect::<Vec<_>>();
-        let ask = Ask::OffsetFetch { group, require_stable, partitions: asked.clone() };
+        let ask = Ask::OffsetFetch { group, require_stable, partitions: asked.clone(), member: None };
         self.brokers.ask(ChannelKey::Offsets, ask, Ticket::Lookup { id, asked }, now);
     }
 

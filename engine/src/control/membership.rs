@@ -9,21 +9,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use millstream_protocol::group::assignor::{Assignor, PartitionCounts};
-use millstream_protocol::group::classic::{
-    ClassicConfig, GroupAction, GroupRequest, GroupRequestKind, LostReason,
+use millstream_protocol::group::assignor::PartitionCounts;
+use millstream_protocol::group::{
+    GroupAction, GroupRequest, GroupRequestKind, LostReason, MembershipOperation,
+    TopicPartition as GroupPartition,
 };
-use millstream_protocol::group::{ClassicGroup, MembershipOperation, TopicPartition as GroupPartition};
 use millstream_protocol::request::{ErrorCode, VersionTable};
 
 use super::Control;
 use super::brokers::{ChannelKey, Failure};
+use super::group_member::GroupMember;
 use super::lanes::{Lane, Phase};
 use super::seam::Subscription;
 use super::ticket::Ticket;
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, Ask, CommitMember};
-use crate::config::{AssignmentStrategy, Config};
+use crate::config::Config;
 use crate::error::Error;
 use crate::event::EngineEvent;
 use crate::link::{CloseReason, LaneId};
@@ -43,7 +44,7 @@ const PATIENT_ANSWERS: u64 = 3;
 /// This process's place in its group.
 #[derive(Debug)]
 pub(super) struct Membership {
-    group: ClassicGroup,
+    group: GroupMember,
     /// Counts the connections to the coordinator, so that words of a former one are known as such.
     session: u64,
     /// The coordinator is to be connected to as soon as it is found.
@@ -52,6 +53,8 @@ pub(super) struct Membership {
     revoking: Option<Revoking>,
     /// The leader waits for these topics' partition counts, at the latest until that many answers of Metadata.
     counting: Option<(Vec<Arc<str>>, u64)>,
+    /// The ids of topics that are assigned and cannot be named.
+    unnamed: Vec<[u8; 16]>,
     /// The member is out and joins again when its former lanes have closed.
     rejoins: bool,
     /// It is out of the group for good, or never was in.
@@ -69,32 +72,13 @@ struct Revoking {
 impl Membership {
     /// A member that is about to join.
     pub(super) fn new(config: &Config, group: &str, topics: &[Arc<str>], seed: u64) -> Self {
-        let assignors = config.partition_assignment_strategy.iter().map(|strategy| match strategy {
-            AssignmentStrategy::Range => Assignor::Range,
-            AssignmentStrategy::RoundRobin => Assignor::RoundRobin,
-            AssignmentStrategy::Sticky => Assignor::Sticky,
-            AssignmentStrategy::CooperativeSticky => Assignor::CooperativeSticky,
-        });
-        let mut group = ClassicGroup::new(ClassicConfig {
-            group_instance_id: config.group_instance_id.clone(),
-            session_timeout: config.session_timeout,
-            heartbeat_interval: config.heartbeat_interval,
-            rebalance_timeout: config.max_poll_interval,
-            request_timeout: config.request_timeout,
-            retry_backoff: config.retry_backoff,
-            retry_backoff_max: config.retry_backoff_max,
-            assignors: assignors.collect(),
-            seed,
-            ..ClassicConfig::new(group)
-        });
-        group.subscribe(topics.iter().cloned());
-        group.start();
         Self {
-            group,
+            group: GroupMember::new(config, group, topics, seed),
             session: 0,
             is_coordinator_wanted: false,
             revoking: None,
             counting: None,
+            unnamed: Vec::new(),
             rejoins: false,
             is_out: false,
             max_poll_interval: config.max_poll_interval,
@@ -118,13 +102,12 @@ impl Membership {
 
     /// In whose name to commit; `None` while nothing can be committed.
     pub(super) fn commit_member(&self) -> Option<CommitMember> {
-        let generation = self.group.generation();
-        let may = !self.group.is_joining() && generation >= 0;
-        may.then(|| CommitMember {
-            generation,
-            id: self.group.member_id().to_owned(),
-            instance: self.group.group_instance_id().map(str::to_owned),
-        })
+        self.group.commit_member()
+    }
+
+    /// In whose name to fetch committed offsets, where the coordinator is to see whether that is a member.
+    pub(super) fn fetch_member(&self) -> Option<CommitMember> {
+        self.group.fetches_as_member().then(|| self.group.commit_member()).flatten()
     }
 
     /// When something is due.
@@ -227,7 +210,7 @@ impl Control {
     pub(super) fn use_topics(&mut self, now: Instant) {
         let watched = self.membership.iter().flat_map(|membership| {
             let counting = membership.counting.iter().flat_map(|(topics, _)| topics);
-            membership.group.watched_topics().chain(counting).cloned()
+            membership.group.watched_topics().into_iter().chain(counting.cloned())
         });
         let topics: Vec<Arc<str>> = self
             .subscription
@@ -238,6 +221,8 @@ impl Control {
             .chain(self.changes.topics())
             .collect();
         self.metadata.use_topics(topics, now);
+        let unnamed = self.membership.as_ref().map(|membership| membership.unnamed.as_slice());
+        self.metadata.use_ids(unnamed.unwrap_or_default(), now);
     }
 
     /// The coordinator is found: connects for the group's requests, when it is time.
@@ -304,12 +289,19 @@ impl Control {
         }
     }
 
-    /// Metadata has come: the group's leader may have to assign anew.
-    pub(super) fn tell_group_counts(&mut self) {
+    /// Metadata has come: the group's leader may have to assign anew, and topics that were assigned may have names.
+    pub(super) fn tell_group_metadata(&mut self) {
         let counts = self.partition_counts();
         if let Some(membership) = &mut self.membership {
             membership.group.metadata_changed(&counts);
         }
+        self.tell_group_names();
+    }
+
+    fn tell_group_names(&mut self) {
+        let Some(membership) = &mut self.membership else { return };
+        let known = self.metadata.topics().filter(|topic| topic.error.is_ok());
+        membership.group.set_topic_names(known.map(|topic| (topic.topic.id, &topic.topic.name)));
     }
 
     fn carry_out(&mut self, action: GroupAction, now: Instant) {
@@ -323,11 +315,17 @@ impl Control {
                 }
                 self.use_topics(now);
             }
+            GroupAction::NeedTopicNames { topic_ids } => {
+                if let Some(membership) = &mut self.membership {
+                    membership.unnamed = topic_ids;
+                }
+                self.tell_group_names();
+            }
             GroupAction::Revoke { partitions } => self.begin_revoke(&partitions, now),
             GroupAction::Assigned { partitions, generation, .. } => {
                 self.on_assigned(&partitions, generation, now);
                 // Metadata may have come since the leader assigned, and nobody looks at it again for a long time.
-                self.tell_group_counts();
+                self.tell_group_metadata();
             }
             GroupAction::Lost { reason, .. } => self.on_lost(&reason, now),
             GroupAction::Left => {
@@ -358,7 +356,7 @@ impl Control {
     fn send_group(&mut self, request: GroupRequest, now: Instant) {
         let Some(membership) = &self.membership else { return };
         let kind = request.kind();
-        let key = if kind.is_beside_joins() { ChannelKey::Offsets } else { ChannelKey::Group };
+        let key = if request.is_beside_joins() { ChannelKey::Offsets } else { ChannelKey::Group };
         let ticket = Ticket::Group { session: membership.session, kind };
         self.brokers.ask(key, Ask::Group(request), ticket, now);
     }

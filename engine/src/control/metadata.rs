@@ -19,6 +19,8 @@ const MAX_BROKERS: usize = 16_384;
 #[derive(Debug)]
 pub(super) struct Metadata {
     in_use: BTreeSet<Arc<str>>,
+    /// Topics whose names are wanted.
+    unnamed: BTreeSet<[u8; 16]>,
     topics: BTreeMap<Arc<str>, TopicState>,
     brokers: BTreeMap<i32, BrokerAddress>,
     max_age: Duration,
@@ -46,6 +48,15 @@ pub(super) struct TopicState {
     pub(super) failures: u32,
 }
 
+/// The topics of a question.
+#[derive(Debug)]
+pub(super) struct AskedTopics {
+    /// Those that have names.
+    pub(super) names: Vec<Arc<str>>,
+    /// Those of which only the id is known.
+    pub(super) ids: Vec<[u8; 16]>,
+}
+
 /// What an answer changed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changes {
@@ -60,6 +71,7 @@ impl Metadata {
     pub(super) fn new(max_age: Duration, backoff: Backoff, now: Instant) -> Self {
         Self {
             in_use: BTreeSet::new(),
+            unnamed: BTreeSet::new(),
             topics: BTreeMap::new(),
             brokers: BTreeMap::new(),
             max_age,
@@ -83,6 +95,20 @@ impl Metadata {
         }
     }
 
+    /// Replaces the topics of which only the id is known; asks at once when there are new ones. A topic that an answer
+    /// names stays until [`Metadata::use_topics`] is called.
+    pub(super) fn use_ids(&mut self, ids: &[[u8; 16]], now: Instant) {
+        let has_new = ids.iter().any(|id| !self.unnamed.contains(id));
+        if !has_new && ids.len() == self.unnamed.len() {
+            return;
+        }
+        self.unnamed = ids.iter().copied().collect();
+        if has_new {
+            self.not_before = now;
+            self.want(now);
+        }
+    }
+
     /// Somebody saw that what is known is not so any more (a moved leader, a missing partition). Asks soon, but waits
     /// longer each time that an answer brought nothing new.
     pub(super) fn want(&mut self, now: Instant) {
@@ -92,12 +118,13 @@ impl Metadata {
         }
     }
 
-    /// Whether a question is due; it counts as sent then.
-    pub(super) fn take_due(&mut self, now: Instant) -> Option<Vec<Arc<str>>> {
+    /// The topics to ask for by name and by id, when a question is due; it counts as sent then.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<AskedTopics> {
         self.due.filter(|&due| due <= now)?;
         self.due = None;
         self.wanted_again = false;
-        Some(self.in_use.iter().cloned().collect())
+        let (names, ids) = (self.in_use.iter().cloned().collect(), self.unnamed.iter().copied().collect());
+        Some(AskedTopics { names, ids })
     }
 
     /// When the next question is due.
@@ -119,7 +146,8 @@ impl Metadata {
         let mut changes = Changes { brokers: brokers != self.brokers, topics: false };
         self.brokers = brokers;
         for topic in answer.topics {
-            if self.in_use.contains(&topic.name) {
+            let is_named = self.unnamed.contains(&topic.id);
+            if self.in_use.contains(&topic.name) || is_named {
                 changes.topics |= self.apply_topic(topic);
             }
         }
@@ -129,7 +157,8 @@ impl Metadata {
         self.not_before = now + self.backoff.failed(rng);
         let incomplete =
             self.in_use.iter().any(|name| !self.topics.get(name).is_some_and(TopicState::is_complete));
-        let again = self.wanted_again || incomplete;
+        let unnamed = self.unnamed.iter().any(|id| !self.topics.values().any(|known| known.topic.id == *id));
+        let again = self.wanted_again || incomplete || unnamed;
         self.due = Some(if again { self.not_before } else { now + self.max_age });
         changes
     }

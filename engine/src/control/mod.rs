@@ -15,6 +15,7 @@ mod commits;
 mod coordinator;
 mod fences;
 mod given_commits;
+mod group_member;
 mod health;
 mod lanes;
 mod lookups;
@@ -65,7 +66,7 @@ use health::Since;
 use lanes::Lanes;
 use lookups::Lookups;
 use membership::Membership;
-use metadata::Metadata;
+use metadata::{AskedTopics, Metadata};
 use positions::{PositionRules, Positions};
 use reassign::Changes;
 use shutdown::Stopping;
@@ -267,8 +268,8 @@ impl Control {
         if self.stopping.as_ref().is_some_and(Stopping::has_ended) {
             return;
         }
-        if let Some(topics) = self.metadata.take_due(now) {
-            let ask = Ask::Metadata { topics, create: self.config.allow_auto_create_topics };
+        if let Some(AskedTopics { names: topics, ids }) = self.metadata.take_due(now) {
+            let ask = Ask::Metadata { topics, ids, create: self.config.allow_auto_create_topics };
             self.brokers.ask(ChannelKey::Any, ask, Ticket::Metadata, now);
         }
         if let Some(coordinator) = &mut self.coordinator
@@ -341,7 +342,7 @@ impl Control {
         self.tell_leaders(now);
         self.expand_assignment(now);
         self.judge_subscription(now);
-        self.tell_group_counts();
+        self.tell_group_metadata();
     }
 
     fn on_coordinator(&mut self, result: Result<Answer, Failure>, now: Instant) {
@@ -381,6 +382,7 @@ impl Control {
             None => false,
         };
         self.positions.set_coordinator_known(is_coordinator_known);
+        self.positions.set_member(self.membership.as_ref().and_then(Membership::fetch_member));
         let leader = |at: &TopicPartition| self.metadata.leader(at);
         let questions = self.positions.questions(now, &mut self.rng, leader, &mut findings);
         for question in questions {

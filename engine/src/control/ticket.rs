@@ -1,6 +1,6 @@
 //! What an answer is for: comes back with it, so that no table of questions is needed.
 
-use millstream_protocol::group::classic::GroupRequestKind;
+use millstream_protocol::group::GroupRequestKind;
 
 use super::positions::Searches;
 use super::topic_partition::TopicPartition;

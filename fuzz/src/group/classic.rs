@@ -13,11 +13,9 @@ use kafka_protocol::messages::{
     ResponseHeader, SyncGroupResponse,
 };
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
-use millstream_protocol::group::TopicPartition;
 use millstream_protocol::group::assignor::{Assignor, PartitionCounts};
-use millstream_protocol::group::classic::{
-    ClassicConfig, ClassicGroup, GroupAction, GroupRequest, GroupRequestKind,
-};
+use millstream_protocol::group::classic::{ClassicConfig, ClassicGroup};
+use millstream_protocol::group::{GroupAction, GroupRequest, GroupRequestKind, TopicPartition};
 use millstream_protocol::group::consumer_protocol::{Assignment, Subscription};
 use millstream_protocol::request::{ErrorCode, VersionTable, supported_versions};
 
@@ -185,12 +183,16 @@ impl World {
     fn act(&mut self, action: GroupAction) {
         assert!(!self.is_over, "nothing follows `Fatal`: {action:?}");
         match action {
-            GroupAction::NeedCoordinator => self.sent.retain(|(kind, _)| kind.is_beside_joins()),
+            GroupAction::NeedCoordinator => {
+                let is_beside = |kind| matches!(kind, GroupRequestKind::HeartbeatBeside | GroupRequestKind::Leave);
+                self.sent.retain(|(kind, _)| is_beside(*kind));
+            }
             GroupAction::Send(request) => self.send(&request),
             GroupAction::NeedMetadata { topics } => {
                 assert!(topics.is_sorted_by(|one, next| one < next), "each topic once");
                 self.needs_counts = true;
             }
+            GroupAction::NeedTopicNames { .. } => unreachable!("classic groups name their topics"),
             GroupAction::Revoke { partitions } => {
                 assert!(!partitions.is_empty());
                 let named: BTreeSet<_> = partitions.iter().cloned().collect();

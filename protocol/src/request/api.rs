@@ -68,6 +68,7 @@ apis! {
     Heartbeat, HeartbeatRequest: 0..=4, HEARTBEAT;
     LeaveGroup, LeaveGroupRequest: 0..=5, LEAVE_GROUP;
     SyncGroup, SyncGroupRequest: 0..=5, SYNC_GROUP;
+    ConsumerGroupHeartbeat, ConsumerGroupHeartbeatRequest: 0..=1, CONSUMER_GROUP_HEARTBEAT;
     ApiVersions, ApiVersionsRequest: 0..=4, API_VERSIONS;
     CreateTopics, CreateTopicsRequest: 2..=7, CREATE_TOPICS;
     InitProducerId, InitProducerIdRequest: 0..=5, INIT_PRODUCER_ID;
@@ -97,6 +98,7 @@ mod tests {
         within_the_library::<messages::HeartbeatRequest>();
         within_the_library::<messages::LeaveGroupRequest>();
         within_the_library::<messages::SyncGroupRequest>();
+        within_the_library::<messages::ConsumerGroupHeartbeatRequest>();
         within_the_library::<messages::ApiVersionsRequest>();
         within_the_library::<messages::CreateTopicsRequest>();
         within_the_library::<messages::InitProducerIdRequest>();

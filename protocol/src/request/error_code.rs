@@ -106,6 +106,11 @@ impl ErrorCode {
             ErrorCode::UNSTABLE_OFFSET_COMMIT => {
                 "a transaction that commits offsets of the group is still open"
             }
+            ErrorCode::FENCED_MEMBER_EPOCH => "the coordinator has put this member out of the group",
+            ErrorCode::UNRELEASED_INSTANCE_ID => "another member still has this group.instance.id",
+            ErrorCode::UNSUPPORTED_ASSIGNOR => "the broker has no assignor of this name",
+            ErrorCode::STALE_MEMBER_EPOCH => "the member has a newer epoch by now",
+            ErrorCode::INVALID_REGULAR_EXPRESSION => "the broker cannot read the pattern",
             ErrorCode::UNKNOWN_TOPIC_ID => "the broker has no topic of this id (any more)",
             ErrorCode::INCONSISTENT_TOPIC_ID => "the topic was deleted and created again",
             _ => return None,

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Array(&'static [Field]),
     /// A struct.
     Struct(&'static [Field]),
+    /// A struct behind a byte that says whether it is there: 1 is, anything else is null.
+    NullableStruct(&'static [Field]),
 }
 
 /// Why a body does not fit its schema.
@@ -142,6 +144,10 @@ impl Walk<'_> {
                 Ok(())
             }
             Kind::Struct(fields) => self.fields(fields),
+            Kind::NullableStruct(fields) => match self.take()? {
+                [1] => self.fields(fields),
+                [_] => Ok(()),
+            },
         }
     }
 

@@ -158,6 +158,19 @@ pub(super) static LEAVE_GROUP: Schema = Schema {
     ],
 };
 
+pub(super) static CONSUMER_GROUP_HEARTBEAT: Schema = Schema {
+    flexible_from: 0,
+    fields: &[
+        always(INT32),
+        always(INT16),
+        always(Kind::String),
+        always(Kind::String),
+        always(INT32),
+        always(INT32),
+        always(Kind::NullableStruct(&[always(Kind::Array(&[always(UUID), always(Kind::FixedArray(4))]))])),
+    ],
+};
+
 pub(super) static OFFSET_COMMIT: Schema = Schema {
     flexible_from: 8,
     fields: &[
@@ -377,6 +390,22 @@ mod tests {
             3.. => messages::LeaveGroupResponse::default()
                 .with_members(vec![MemberResponse::default().with_member_id(text("m"))]),
             _ => messages::LeaveGroupResponse::default(),
+        });
+    }
+
+    #[test]
+    fn consumer_group_heartbeats_agree_with_the_encoder() {
+        use messages::consumer_group_heartbeat_response::*;
+        let answer = || {
+            messages::ConsumerGroupHeartbeatResponse::default()
+                .with_member_id(Some(text("m")))
+                .with_error_message(Some(text("why")))
+        };
+        agrees(&CONSUMER_GROUP_HEARTBEAT, |_| answer());
+        agrees(&CONSUMER_GROUP_HEARTBEAT, |_| {
+            let topic = TopicPartitions::default().with_partitions(vec![1, 2, 3]);
+            let assignment = Assignment::default().with_topic_partitions(vec![topic.clone(), topic]);
+            answer().with_assignment(Some(assignment))
         });
     }
 

@@ -3,9 +3,13 @@
 mod deliveries;
 mod event;
 mod member;
+mod steps;
 mod watch;
 
 pub use deliveries::Deliveries;
 pub use event::{EngineEvent, Offset};
 pub use member::EngineMember;
+pub use steps::{
+    assert_committed_to_the_end, commit, held, is_holding, lost, topic, with, write, write_part,
+};
 pub use watch::{GroupUnderWatch, WatchedMember};

@@ -18,7 +18,7 @@ fn java_properties_are_sorted_into_all_groups() {
     let checked = checked(
         "bootstrap.servers=broker:9092\n\
          key.deserializer=org.apache.kafka.common.serialization.StringDeserializer\n\
-         group.protocol=consumer\n\
+         client.dns.lookup=resolve_canonical_bootstrap_servers_only\n\
          fetch.min.bytes=1k\n\
          fetch.mn.bytes=1\n",
     );
@@ -26,7 +26,7 @@ fn java_properties_are_sorted_into_all_groups() {
         checked.text(),
         "used:\n  line 1: bootstrap.servers = broker:9092\n\
          no effect:\n  line 2: key.deserializer: handlers are Rust code and get bytes\n\
-         not yet:\n  line 3: group.protocol: use classic\n\
+         not yet:\n  line 3: client.dns.lookup: use use_all_dns_ips\n\
          bad value:\n  line 4: fetch.min.bytes: expected a whole number of bytes from 0 to 2147483647\n\
          unknown:\n  line 5: fetch.mn.bytes: did you mean fetch.min.bytes?\n"
     );

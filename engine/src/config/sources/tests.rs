@@ -121,8 +121,7 @@ fn what_is_known_and_not_supported_yet_says_so_without_its_secrets() {
         "sasl.mechanism=PLAIN",
         "sasl.password=hunter2",
         "ssl.truststore.location=/x",
-        "group.protocol=consumer",
-        "group.remote.assignor=uniform",
+        "client.dns.lookup=resolve_canonical_bootstrap_servers_only",
         "socket.keepalive.enable=true",
     ] {
         let message = message(argument(key_value));

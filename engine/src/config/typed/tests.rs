@@ -167,3 +167,20 @@ fn every_used_property_is_listed_with_unit_and_origin() {
     assert_eq!((shown("fetch.max.wait.ms").unit, shown("fetch.max.bytes").unit), ("ms", "bytes"));
     assert!(config.effective().iter().all(|value| !value.doc.is_empty()));
 }
+
+#[test]
+fn what_belongs_to_one_group_protocol_cannot_be_set_under_the_other() {
+    let config = config(&["group.id=g", "group.protocol=consumer", "group.remote.assignor=range"]);
+    assert_eq!(config.group_protocol, GroupProtocol::Consumer);
+    assert_eq!(config.group_remote_assignor.as_deref(), Some("range"));
+    for set in
+        ["session.timeout.ms=45000", "heartbeat.interval.ms=3000", "partition.assignment.strategy=range"]
+    {
+        let key = set.split('=').next().unwrap();
+        let message = message(&["group.protocol=consumer", set]);
+        assert!(message.contains(&format!("{key} cannot be set with group.protocol=consumer")), "{message}");
+        assert!(message.contains("set group.protocol=classic"), "{message}");
+    }
+    let message = message(&["group.remote.assignor=range"]);
+    assert!(message.contains("group.remote.assignor cannot be set with group.protocol=classic"), "{message}");
+}

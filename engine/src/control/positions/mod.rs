@@ -12,7 +12,7 @@ use millstream_protocol::backoff::Backoff;
 use super::brokers::Failure;
 use super::seam::WallClock;
 use super::topic_partition::TopicPartition;
-use super::wire::{Answer, Ask, EpochEndAsk, OffsetAsk, OffsetFetchAnswer};
+use super::wire::{Answer, Ask, CommitMember, EpochEndAsk, OffsetAsk, OffsetFetchAnswer};
 use crate::config::OffsetReset;
 use crate::error::LaneErrorCause;
 use crate::link::{LaneId, Leader};
@@ -106,12 +106,14 @@ pub(super) struct Positions {
     next_serial: u64,
     /// Searches for committed offsets wait while nobody can be asked.
     is_coordinator_known: bool,
+    /// In whose name committed offsets are fetched, where that matters.
+    member: Option<CommitMember>,
 }
 
 impl Positions {
     /// No searches.
     pub(super) fn new(rules: PositionRules) -> Self {
-        Self { rules, searches: BTreeMap::new(), next_serial: 0, is_coordinator_known: false }
+        Self { rules, searches: BTreeMap::new(), next_serial: 0, is_coordinator_known: false, member: None }
     }
 
     /// Starts a search, in place of the lane's former one. `Some` when there is nothing to look for.
@@ -196,6 +198,11 @@ impl Positions {
     /// Whether there is a coordinator to ask for committed offsets.
     pub(super) fn set_coordinator_known(&mut self, is_known: bool) {
         self.is_coordinator_known = is_known;
+    }
+
+    /// In whose name committed offsets are fetched, where the coordinator is to see whether that is a member.
+    pub(super) fn set_member(&mut self, member: Option<CommitMember>) {
+        self.member = member;
     }
 
     /// When there is something to ask.
@@ -304,7 +311,8 @@ impl Positions {
                 let partitions = pieces.map(|piece| piece.at).collect();
                 // Only searches with a group ask for committed offsets.
                 let group = self.rules.group.clone().unwrap_or_else(|| Arc::from(""));
-                (None, Ask::OffsetFetch { group, require_stable: self.rules.read_committed, partitions })
+                let (require_stable, member) = (self.rules.read_committed, self.member.clone());
+                (None, Ask::OffsetFetch { group, require_stable, partitions, member })
             }
             Batch::List(leader) => {
                 let asks = pieces.map(|p| OffsetAsk {

@@ -197,12 +197,21 @@ impl Step {
             Self::RetryElsewhere
         } else if error.needs_coordinator() {
             Self::RetryCoordinator
-        } else if error.is_retriable() {
+        } else if error.is_retriable() || is_of_membership(error) {
             Self::Retry
         } else {
             Self::Fail(LaneErrorCause::Broker(format!("{api} was answered {error}")))
         }
     }
+}
+
+/// The coordinator counts the member otherwise than it counts itself. Its next heartbeat tells: either it has another
+/// epoch, or it loses the partition, and with it the search.
+fn is_of_membership(error: ErrorCode) -> bool {
+    matches!(
+        error,
+        ErrorCode::STALE_MEMBER_EPOCH | ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID
+    )
 }
 
 /// The end of a search that found its position.

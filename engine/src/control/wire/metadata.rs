@@ -6,10 +6,14 @@ use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::metadata_response::{MetadataResponsePartition, MetadataResponseTopic};
 use kafka_protocol::messages::{MetadataRequest, MetadataResponse, TopicName};
 use millstream_protocol::request::ErrorCode;
+use uuid::Uuid;
 
 use super::super::brokers::BrokerAddress;
 use super::{name, text};
 use crate::link::Leader;
+
+/// The first version in which brokers look topics up by their ids.
+const IDS_SINCE: i16 = 12;
 
 /// A cluster as one broker sees it.
 #[derive(Debug)]
@@ -44,9 +48,15 @@ pub(in super::super) struct PartitionMetadata {
     pub(in super::super) leader: Option<Leader>,
 }
 
-pub(super) fn request(topics: &[Arc<str>], create: bool) -> MetadataRequest {
-    let topics =
+/// Ids that the version cannot carry are left out.
+pub(super) fn request(version: i16, topics: &[Arc<str>], ids: &[[u8; 16]], create: bool) -> MetadataRequest {
+    let by_name =
         topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(TopicName(text(topic)))));
+    let by_id = ids
+        .iter()
+        .filter(|_| version >= IDS_SINCE)
+        .map(|&id| MetadataRequestTopic::default().with_name(None).with_topic_id(Uuid::from_bytes(id)));
+    let topics = by_name.chain(by_id);
     MetadataRequest::default().with_topics(Some(topics.collect())).with_allow_auto_topic_creation(create)
 }
 

@@ -14,7 +14,7 @@ use kafka_protocol::messages::{
     OffsetForLeaderEpochRequest,
 };
 use kafka_protocol::protocol::StrBytes;
-use millstream_protocol::group::classic::{GroupRequest, GroupRequestKind};
+use millstream_protocol::group::GroupRequest;
 use millstream_protocol::request::{
     ApiKey, ErrorCode, RequestError, Unsupported, VersionTable, decode_response, encode_request,
 };
@@ -35,6 +35,8 @@ pub(super) enum Ask {
     Metadata {
         /// Names of the topics; none asks for the brokers alone.
         topics: Vec<Arc<str>>,
+        /// Ids of topics whose names are not known.
+        ids: Vec<[u8; 16]>,
         /// Whether the broker may create what does not exist.
         create: bool,
     },
@@ -65,6 +67,8 @@ pub(super) enum Ask {
         require_stable: bool,
         /// Which partitions.
         partitions: Vec<TopicPartition>,
+        /// In whose name, where the coordinator is to see whether that is a member.
+        member: Option<CommitMember>,
     },
     /// Commits offsets.
     OffsetCommit(CommitAsk),
@@ -101,12 +105,7 @@ impl Ask {
             Self::EpochEnds { .. } => ApiKey::OffsetForLeaderEpoch,
             Self::OffsetFetch { .. } => ApiKey::OffsetFetch,
             Self::OffsetCommit(_) => ApiKey::OffsetCommit,
-            Self::Group(request) => match request.kind() {
-                GroupRequestKind::Join => ApiKey::JoinGroup,
-                GroupRequestKind::Sync => ApiKey::SyncGroup,
-                GroupRequestKind::Heartbeat | GroupRequestKind::HeartbeatBeside => ApiKey::Heartbeat,
-                GroupRequestKind::Leave => ApiKey::LeaveGroup,
-            },
+            Self::Group(request) => request.api(),
         }
     }
 
@@ -136,8 +135,8 @@ impl Ask {
         out: &mut Vec<u8>,
     ) -> Result<(), RequestError> {
         match self {
-            Self::Metadata { topics, create } => {
-                encode_request(&metadata::request(topics, *create), version, id, client, out)
+            Self::Metadata { topics, ids, create } => {
+                encode_request(&metadata::request(version, topics, ids, *create), version, id, client, out)
             }
             Self::FindCoordinator { group } => {
                 encode_request(&coordinator::request(version, group), version, id, client, out)
@@ -149,8 +148,9 @@ impl Ask {
             Self::EpochEnds { partitions } => {
                 encode_request(&offsets::epoch_request(version, partitions), version, id, client, out)
             }
-            Self::OffsetFetch { group, require_stable, partitions } => {
-                let request = offsets::fetch_request(version, group, *require_stable, partitions);
+            Self::OffsetFetch { group, require_stable, partitions, member } => {
+                let member = member.as_ref();
+                let request = offsets::fetch_request(version, group, *require_stable, partitions, member);
                 encode_request(&request, version, id, client, out)
             }
             Self::OffsetCommit(commit) => {

@@ -38,6 +38,8 @@ const EPOCH_REPLICA_SINCE: i16 = 3;
 const FETCH_GROUPS_SINCE: i16 = 8;
 /// OffsetFetch knows `require_stable` since this version.
 const FETCH_STABLE_SINCE: i16 = 7;
+/// OffsetFetch says who asks since this version.
+const FETCH_MEMBER_SINCE: i16 = 9;
 /// OffsetCommit carries the leader epoch since this version.
 const COMMIT_EPOCH_SINCE: i16 = 6;
 /// OffsetCommit carries the group instance id since this version.
@@ -232,6 +234,7 @@ pub(super) fn fetch_request(
     group: &str,
     require_stable: bool,
     partitions: &[TopicPartition],
+    member: Option<&CommitMember>,
 ) -> OffsetFetchRequest {
     let topics = by_topic(partitions.iter().map(|at| (at, ()))).into_iter();
     let topics = topics.map(|(topic, list)| {
@@ -246,8 +249,11 @@ pub(super) fn fetch_request(
         let topics = topics.map(|(name, list)| {
             OffsetFetchRequestTopics::default().with_name(name).with_partition_indexes(list)
         });
-        let group =
+        let mut group =
             OffsetFetchRequestGroup::default().with_group_id(group).with_topics(Some(topics.collect()));
+        if let Some(member) = member.filter(|_| version >= FETCH_MEMBER_SINCE) {
+            group = group.with_member_id(Some(text(&member.id))).with_member_epoch(member.generation);
+        }
         return request.with_groups(vec![group]);
     }
     let topics = topics

@@ -26,7 +26,6 @@
 //!   started later, so it cannot have given the partitions away before this member lets go.
 //! - One request is in flight at a time (LeaveGroup aside): a coordinator answers a connection in order.
 
-mod action;
 mod config;
 mod requests;
 mod responses;
@@ -37,13 +36,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-pub use action::{GroupAction, GroupError, GroupRequest, GroupRequestKind, LostReason};
 pub use config::ClassicConfig;
 use requests::{Identity, Versions};
 
 use super::assignor::{Assignor, Claim, Member, PartitionCounts};
 use super::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
-use super::{MembershipOperation, TopicPartition};
+use super::{
+    GroupAction, GroupError, GroupRequest, GroupRequestKind, LostReason, MembershipOperation, TopicPartition,
+};
 use crate::backoff::Backoff;
 use crate::request::{ErrorCode, Unsupported, VersionTable};
 

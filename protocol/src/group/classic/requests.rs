@@ -11,8 +11,8 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::action::{Body, GroupRequest};
 use super::config::ClassicConfig;
+use crate::group::action::{Body, GroupRequest};
 use crate::group::assignor::Assignor;
 use crate::request::{Unsupported, VersionTable};
 

@@ -9,11 +9,11 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use super::action::{GroupAction, GroupError, GroupRequestKind, LostReason};
 use super::requests::PROTOCOL_TYPE;
 use super::{ClassicGroup, Coordinator, Leading, State, Then};
 use crate::group::assignor::{Assignor, Claim, Member};
 use crate::group::consumer_protocol::{Assignment, ConsumerProtocolError, Subscription};
+use crate::group::{GroupAction, GroupError, GroupRequestKind, LostReason};
 use crate::request::{ErrorCode, RequestError, decode_response};
 
 impl ClassicGroup {

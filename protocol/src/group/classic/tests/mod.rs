@@ -125,6 +125,7 @@ impl World {
             GroupAction::Lost { partitions, reason } => {
                 self.log[at].push(format!("lost {}: {reason}", list(&partitions)));
             }
+            GroupAction::NeedTopicNames { .. } => unreachable!("classic groups name their topics"),
             GroupAction::Left => self.log[at].push("left".to_owned()),
             GroupAction::Fatal(error) => self.log[at].push(format!("fatal {error}")),
         }

@@ -1,18 +1,20 @@
-//! What a member asks of whoever drives it: requests to send, and news about its partitions.
+//! What a member asks of whoever drives it, by either protocol: requests to send, and news about its partitions.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_protocol::messages::{
-    ApiKey, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest,
+    ApiKey, ConsumerGroupHeartbeatRequest, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
+    SyncGroupRequest,
 };
 
 use crate::group::TopicPartition;
 use crate::group::consumer_protocol::ConsumerProtocolError;
 use crate::request::{ErrorCode, RequestError, encode_request};
 
-/// Something to do, from [`ClassicGroup::poll`](super::ClassicGroup::poll).
+/// Something to do, from [`ClassicGroup::poll`](super::ClassicGroup::poll) or
+/// [`ConsumerGroup::poll`](super::ConsumerGroup::poll).
 #[derive(Debug, Clone, PartialEq)]
 pub enum GroupAction {
     /// Find the group's coordinator and connect to it, then call
@@ -20,7 +22,7 @@ pub enum GroupAction {
     NeedCoordinator,
     /// Send this to the coordinator. Most go on one connection, which a JoinGroup can block for as long as a rebalance
     /// takes; those that must never be behind a join go on the one that commits use
-    /// ([`GroupRequestKind::is_beside_joins`]).
+    /// ([`GroupRequest::is_beside_joins`]).
     Send(GroupRequest),
     /// This member leads: say how many partitions these topics have, with
     /// [`set_partition_counts`](super::ClassicGroup::set_partition_counts). Heartbeats go on meanwhile.
@@ -28,11 +30,18 @@ pub enum GroupAction {
         /// Every topic that a member of the group wants.
         topics: Vec<Arc<str>>,
     },
+    /// Of [`ConsumerGroup`](super::ConsumerGroup): topics of these ids are assigned and their names are not known. Say
+    /// them with [`set_topic_names`](super::ConsumerGroup::set_topic_names); retries are the caller's. Where there are
+    /// none, the former ones are not wanted any more.
+    NeedTopicNames {
+        /// The ids, ascending.
+        topic_ids: Vec<[u8; 16]>,
+    },
     /// Stop consuming these, commit, then call [`revoked`](super::ClassicGroup::revoked). Heartbeats go on and
     /// commits are accepted until then. One that comes before the former is carried out names what is still to be given
     /// up of that, too.
     Revoke {
-        /// All partitions owned, or, in a cooperative group, those of them that go.
+        /// All partitions owned, or those of them that go.
         partitions: Vec<TopicPartition>,
     },
     /// The member owns these from now on (none, if there are more members than partitions), some of them perhaps as
@@ -40,7 +49,7 @@ pub enum GroupAction {
     Assigned {
         /// The partitions.
         partitions: Vec<TopicPartition>,
-        /// The group's generation, for commits.
+        /// The group's generation, or the member's epoch, for commits.
         generation: i32,
         /// The member's id, for commits.
         member_id: String,
@@ -68,6 +77,12 @@ pub enum LostReason {
         /// `session.timeout.ms`.
         session_timeout_ms: u128,
     },
+    /// The same where the session timeout is the broker's secret ([`ConsumerGroup`](super::ConsumerGroup)).
+    #[error("no heartbeat was answered for {session_ms} ms, after which others may own the partitions")]
+    SessionOver {
+        /// For how long.
+        session_ms: u128,
+    },
     /// The coordinator no longer counts this member in.
     #[error("the coordinator answered {0}")]
     Expelled(ErrorCode),
@@ -94,6 +109,30 @@ pub enum GroupError {
         api: ApiKey,
         /// The coordinator's error.
         code: ErrorCode,
+    },
+    /// The coordinator of a group of the consumer protocol refuses the member.
+    #[error("group {group}: {code}; {advice}{}", quoted(.message))]
+    Rejected {
+        /// `group.id`.
+        group: String,
+        /// The coordinator's error.
+        code: ErrorCode,
+        /// What a person can do.
+        advice: &'static str,
+        /// What the coordinator says beside, cut where it says much.
+        message: Option<String>,
+    },
+    /// The broker lacks the consumer protocol, or the version of it that is needed.
+    #[error(
+        "group {group}: group.protocol=consumer needs {needed}, the broker has {has}; use group.protocol=classic"
+    )]
+    NoConsumerProtocol {
+        /// `group.id`.
+        group: String,
+        /// What is needed.
+        needed: &'static str,
+        /// What is there.
+        has: String,
     },
     /// The group is of another kind, or the coordinator picked an assignor that was not offered.
     #[error("group {group}: the coordinator answered with protocol {protocol}, offered were {offered}")]
@@ -159,19 +198,12 @@ pub enum GroupRequestKind {
     Join,
     /// SyncGroup.
     Sync,
-    /// Heartbeat.
+    /// Heartbeat, or ConsumerGroupHeartbeat.
     Heartbeat,
     /// A Heartbeat while the answer to JoinGroup or SyncGroup is waited for.
     HeartbeatBeside,
-    /// LeaveGroup.
+    /// LeaveGroup, or the last ConsumerGroupHeartbeat.
     Leave,
-}
-
-impl GroupRequestKind {
-    /// Whether it goes over the connection that commits use, so that no join can hold it up.
-    pub fn is_beside_joins(self) -> bool {
-        matches!(self, GroupRequestKind::HeartbeatBeside | GroupRequestKind::Leave)
-    }
 }
 
 /// A request to the coordinator.
@@ -190,6 +222,7 @@ pub(super) enum Body {
     Sync(SyncGroupRequest),
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
+    ConsumerHeartbeat(ConsumerGroupHeartbeatRequest),
 }
 
 impl GroupRequest {
@@ -201,7 +234,26 @@ impl GroupRequest {
             Body::Heartbeat(_) if self.is_beside => GroupRequestKind::HeartbeatBeside,
             Body::Heartbeat(_) => GroupRequestKind::Heartbeat,
             Body::Leave(_) => GroupRequestKind::Leave,
+            Body::ConsumerHeartbeat(body) if body.member_epoch < 0 => GroupRequestKind::Leave,
+            Body::ConsumerHeartbeat(_) => GroupRequestKind::Heartbeat,
         }
+    }
+
+    /// Which of Kafka's requests it is.
+    pub fn api(&self) -> ApiKey {
+        match &self.body {
+            Body::Join(_) => ApiKey::JoinGroup,
+            Body::Sync(_) => ApiKey::SyncGroup,
+            Body::Heartbeat(_) => ApiKey::Heartbeat,
+            Body::Leave(_) => ApiKey::LeaveGroup,
+            Body::ConsumerHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
+        }
+    }
+
+    /// Whether it goes over the connection that commits use, so that no join can hold it up. A ConsumerGroupHeartbeat
+    /// is answered at once, and the last one must not overtake those before it.
+    pub fn is_beside_joins(&self) -> bool {
+        self.is_beside || matches!(self.body, Body::Leave(_))
     }
 
     /// The same, to be sent while a join is waited for.
@@ -235,8 +287,15 @@ impl GroupRequest {
             Body::Sync(body) => encode_request(body, self.version, correlation_id, client_id, out),
             Body::Heartbeat(body) => encode_request(body, self.version, correlation_id, client_id, out),
             Body::Leave(body) => encode_request(body, self.version, correlation_id, client_id, out),
+            Body::ConsumerHeartbeat(body) => {
+                encode_request(body, self.version, correlation_id, client_id, out)
+            }
         }
     }
+}
+
+fn quoted(message: &Option<String>) -> String {
+    message.as_ref().map(|message| format!(" (the broker says: {message})")).unwrap_or_default()
 }
 
 impl fmt::Debug for GroupRequest {
