@@ -11,6 +11,7 @@ pub mod codec_alone;
 pub mod compare;
 pub mod contract;
 pub mod drain;
+pub mod latency;
 pub mod material;
 pub mod peers;
 pub mod workload;

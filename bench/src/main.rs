@@ -4,12 +4,13 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use lexopt::prelude::*;
-use millstream_bench::compare;
 use millstream_bench::contract::Failure;
+use millstream_bench::{compare, latency};
 
-const USAGE: &str = "usage: millstream-bench compare [OPTIONS]
+const USAGE: &str = "usage: millstream-bench compare|latency [OPTIONS]
 
   compare   Millstream beside other clients, each a process of its own, over the same records
+  latency   how long a record takes to its handler, Millstream beside librdkafka, at fixed rates
 ";
 
 fn main() -> ExitCode {
@@ -27,6 +28,7 @@ fn run() -> Result<(), Failure> {
     let mut parser = lexopt::Parser::from_env();
     match parser.next()? {
         Some(Value(command)) if command == "compare" => compare::run(&mut parser),
+        Some(Value(command)) if command == "latency" => latency::run(&mut parser),
         Some(Short('h') | Long("help")) => Ok(std::io::stdout().write_all(USAGE.as_bytes())?),
         Some(other) => Err(other.unexpected().into()),
         None => Err(USAGE.into()),

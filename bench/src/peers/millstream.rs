@@ -57,7 +57,11 @@ pub fn read(request: &Request, drive: Drive, started: Instant) -> Result<contrac
     course.outcome(started, settings)
 }
 
-fn prepare(request: &Request) -> Result<Prepared, Failure> {
+/// The engine that a request asks for.
+///
+/// # Errors
+/// If it cannot be configured so.
+pub fn prepare(request: &Request) -> Result<Prepared, Failure> {
     let fetching = &request.fetching;
     let mut engine = Engine::builder()
         .property("bootstrap.servers", &*request.bootstrap)
@@ -84,7 +88,8 @@ fn prepare(request: &Request) -> Result<Prepared, Failure> {
     Ok(engine.build()?)
 }
 
-fn settings(prepared: &Prepared) -> BTreeMap<String, serde_json::Value> {
+/// Everything that is set, and what runs where.
+pub fn settings(prepared: &Prepared) -> BTreeMap<String, serde_json::Value> {
     let effective = prepared.config().effective().iter();
     let mut settings: BTreeMap<_, _> = effective
         .filter_map(|property| Some((property.name.to_owned(), property.value.clone()?.into())))
