@@ -14,4 +14,5 @@ pub mod drain;
 pub mod latency;
 pub mod material;
 pub mod peers;
+pub mod scale;
 pub mod workload;

@@ -89,6 +89,9 @@ mod on_shard;
 pub mod pieces;
 mod position;
 mod pulse;
+#[cfg(feature = "replay")]
+#[doc(hidden)]
+pub mod replay;
 mod reply;
 mod report;
 mod shard;

@@ -3,7 +3,7 @@
 use std::fs;
 
 /// What of the host a reader of numbers wants to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Host {
     /// The processor's name.
     pub cpu: String,

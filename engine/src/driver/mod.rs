@@ -34,6 +34,13 @@ pub(crate) use stop_order::StopOrder;
 #[cfg(feature = "pieces")]
 pub(crate) use transport::AnyTransport;
 pub(crate) use waker::Waker;
+#[cfg(feature = "replay")]
+pub(crate) use {
+    channels::{ControlEnd, ShardEnd, channels},
+    cpu_time::thread_cpu_ns,
+    threads::Thread,
+    turns::{Allowance, Turns},
+};
 
 /// The atomics of `sleep` and `earliest`; their model replaces them.
 mod atomic {
