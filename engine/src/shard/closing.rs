@@ -92,7 +92,9 @@ impl Shard {
     /// The last word of this opening.
     fn finish(&mut self, mut lane: Box<Lane>, is_abandoned: bool, now: Instant) {
         let slot = lane.id.slot;
-        for list in [&mut self.starved, &mut self.retries, &mut self.unmarked, &mut self.watched] {
+        let lists =
+            [&mut self.starved, &mut self.holders, &mut self.retries, &mut self.unmarked, &mut self.watched];
+        for list in lists {
             list.retain(|other| *other != slot);
         }
         self.ready.leave(slot);

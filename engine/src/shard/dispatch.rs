@@ -1,5 +1,6 @@
 //! Dispatch: the ready records of one lane to its handler, and what its outcome means for the watermark.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,6 +21,18 @@ use crate::stats::{ShardStats, Stage};
 const CRC_REFETCHES_MAX: u32 = 3;
 /// Record batches that one dispatch spans at most.
 pub(crate) const SEGMENTS_MAX: usize = 256;
+/// Small batches are timed together until they are this many bytes: the clock takes longer to read than one of them to
+/// be checked.
+const DECODE_TIMED_BYTES: usize = 4 << 10;
+
+/// Batches that were decoded and whose time is not taken yet.
+#[derive(Clone, Copy, Debug, Default)]
+struct Untimed {
+    batches: u32,
+    bytes: usize,
+    /// Where the first of them begins.
+    position: i64,
+}
 
 impl Shard {
     /// Dispatches one batch of the ready lane that has had the least of the shard's time. Returns `false` when there is
@@ -93,6 +106,7 @@ impl Shard {
             records_left = records_left.min(u32::try_from(in_flight.room()).unwrap_or(u32::MAX));
         }
         let mut bytes_left = self.settings.poll_bytes_max;
+        let mut untimed = Untimed { position: lane.position, ..Untimed::default() };
         while records_left > 0 && bytes_left > 0 && segments.len() < SEGMENTS_MAX {
             let open = match lane.head.take() {
                 Some(head) => head,
@@ -107,22 +121,29 @@ impl Shard {
                             break;
                         }
                         if let Err(failure) = self.decoder.check(pending) {
-                            return (stamp, Some(failure));
+                            return (self.time_decoding(lane, untimed, stamp, clock), Some(failure));
                         }
                         lane.advance_watermark(pending.next_offset, pending.leader_epoch);
                         lane.drop_front();
                         continue;
                     }
                     let opened = self.decoder.open(pending, &self.pool);
-                    let decoded = clock.now();
-                    self.stats.record(Stage::Decode, decoded - stamp, Some(lane.id.slot), lane.position);
-                    stamp = decoded;
+                    untimed.batches += 1;
+                    untimed.bytes += pending.range.len();
                     match opened {
                         Ok(open) => {
+                            // A compressed one takes as long as it decompresses to.
+                            untimed.bytes = untimed.bytes.max(open.records.len());
+                            if untimed.bytes >= DECODE_TIMED_BYTES {
+                                stamp = self.time_decoding(lane, std::mem::take(&mut untimed), stamp, clock);
+                                untimed.position = open.next_offset;
+                            }
                             lane.drop_front();
                             open
                         }
-                        Err(failure) => return (stamp, Some(failure)),
+                        Err(failure) => {
+                            return (self.time_decoding(lane, untimed, stamp, clock), Some(failure));
+                        }
                     }
                 }
             };
@@ -131,7 +152,17 @@ impl Shard {
             bytes_left = bytes_left.saturating_sub(bytes);
             segments.push(Segment { batch: open, count });
         }
-        (stamp, None)
+        (self.time_decoding(lane, untimed, stamp, clock), None)
+    }
+
+    /// Records how long the batches took that were decoded since `stamp`: each as long as the mean of them. Returns
+    /// when they were decoded.
+    fn time_decoding(&mut self, lane: &Lane, run: Untimed, stamp: Instant, clock: &dyn Clock) -> Instant {
+        let Some(batches) = NonZeroU32::new(run.batches) else { return stamp };
+        let decoded = clock.now();
+        let took = decoded.saturating_duration_since(stamp) / batches.get();
+        self.stats.record_many(Stage::Decode, took, batches, Some(lane.id.slot), run.position);
+        decoded
     }
 
     /// Calls the handler and moves the watermark by what came of it. Returns when the handler was done.

@@ -22,6 +22,8 @@ const PARTITION_OVERHEAD_BYTES: usize = 128;
 const OVERHEAD_DIVISOR: usize = 4;
 /// A Fetch that could ask for less than this waits for memory, bytes.
 const FETCH_LEAST_BYTES: usize = 64 << 10;
+/// Batches of one size differ by about this part of it, so much more than whole batches is asked for.
+const BATCH_SPREAD_DIVISOR: usize = 16;
 /// How long a sessionless Fetch may be parked. While it is, a lane that comes free waits for it, so it is short.
 const SESSIONLESS_WAIT_MAX: Duration = Duration::from_millis(50);
 /// Lanes in one sessionless Fetch.
@@ -303,8 +305,18 @@ fn fetch_partition(lane: &Lane, settings: &ShardSettings) -> FetchPartition {
         // A leader whose log departs from this answers where (KIP-320), so no question of its own is needed.
         last_fetched_epoch: lane.fetch_epoch,
         log_start_offset: -1,
-        max_bytes: i32::try_from(settings.partition_fetch_max_bytes).unwrap_or(i32::MAX),
+        max_bytes: i32::try_from(lane.ask_bytes.unwrap_or(settings.partition_fetch_max_bytes))
+            .unwrap_or(i32::MAX),
     }
+}
+
+/// How much to ask a partition for whose last answer held so many whole batches of so many bytes and was cut behind
+/// them: what is cut off travels twice. `None` where there is nothing to go by.
+pub(super) fn whole_batches_bytes(batches: usize, bytes: usize, max_bytes: usize) -> Option<usize> {
+    let mean = bytes.checked_div(batches)?;
+    let spread = mean / BATCH_SPREAD_DIVISOR;
+    let fitting = max_bytes.saturating_sub(spread).checked_div(mean)?;
+    (fitting > 0).then(|| fitting * mean + spread)
 }
 
 fn fetch_request(settings: &ShardSettings, bytes: Vec<u8>, correlation_id: i32) -> Request {

@@ -98,6 +98,9 @@ pub(crate) struct Lane {
     /// The last response held only the beginning of a batch: ask for this lane by itself, where the broker sends a
     /// first batch whole.
     pub(crate) wants_alone: bool,
+    /// How many bytes the next Fetch asks for, where that is less than `max.partition.fetch.bytes`: about as many as
+    /// whole batches take.
+    pub(crate) ask_bytes: Option<usize>,
     /// Not to be fetched before this, after an error.
     pub(crate) retry_at: Option<Instant>,
     /// Failed fetches in a row.
@@ -118,6 +121,8 @@ pub(crate) struct Lane {
     pub(crate) place_ns: u64,
     /// Listed among the shard's ready lanes.
     pub(crate) is_ready: bool,
+    /// Listed among the shard's lanes that may hold something fetched.
+    pub(crate) is_holder: bool,
     /// Listed among its leader's touched lanes.
     pub(crate) is_touched: bool,
     /// Listed among its leader's lanes.
@@ -180,6 +185,7 @@ impl Lane {
             fetch_epoch: open.start_epoch,
             carried: None,
             wants_alone: false,
+            ask_bytes: None,
             retry_at: None,
             fetch_failures: 0,
             crc_refetches: 0,
@@ -191,6 +197,7 @@ impl Lane {
             head: None,
             place_ns: 0,
             is_ready: false,
+            is_holder: false,
             is_touched: false,
             is_listed: false,
             is_unmarked: false,

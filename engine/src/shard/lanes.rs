@@ -49,9 +49,4 @@ impl Lanes {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
         self.by_slot.iter().filter_map(|lane| lane.as_deref())
     }
-
-    /// All open lanes, to change them.
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
-        self.by_slot.iter_mut().filter_map(|lane| lane.as_deref_mut())
-    }
 }

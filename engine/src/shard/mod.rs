@@ -86,8 +86,12 @@ pub(crate) struct Shard {
     ready: Turns,
     /// Slots of lanes whose next batch waits for memory to be decompressed into.
     starved: Vec<u32>,
+    /// Slots of lanes that may hold something fetched; each once. Under memory pressure only these are looked at.
+    holders: Vec<u32>,
     /// Slots of lanes that wait out a backoff.
     retries: Vec<u32>,
+    /// Not after the end of the first of these backoffs.
+    retry_at: Option<Instant>,
     /// Slots of lanes with progress that is not told yet; each once.
     unmarked: Vec<u32>,
 
@@ -143,7 +147,9 @@ impl Shard {
             lanes: Lanes::default(),
             ready: Turns::default(),
             starved: Vec::new(),
+            holders: Vec::new(),
             retries: Vec::new(),
+            retry_at: None,
             unmarked: Vec::new(),
             wakes: WakeList::new(setup.bell),
             woken: Vec::new(),
@@ -195,10 +201,9 @@ impl Shard {
 
     /// When [`Shard::turn`] has something to do if nothing else happens.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let retries = self.retries.iter().filter_map(|slot| self.lanes.peek(*slot)?.retry_at);
         let routes = self.brokers.iter().filter_map(Broker::deadline);
         routes
-            .chain(retries)
+            .chain(self.retry_at)
             .chain(self.pressure.deadline())
             .chain(self.watch_at)
             .chain(self.ending_until)
@@ -320,18 +325,27 @@ impl Shard {
     }
 
     fn end_backoffs(&mut self, now: Instant) {
+        // Nobody is looked at before the first backoff is over: many lanes may wait one out.
+        if self.retry_at.take_if(|at| *at <= now).is_none() {
+            return;
+        }
         let mut retries = std::mem::take(&mut self.retries);
+        let mut next: Option<Instant> = None;
         retries.retain(|&slot| {
             let Some(mut lane) = self.lanes.take(slot) else { return false };
-            let is_waiting = lane.retry_at.is_some_and(|at| at > now);
-            if !is_waiting {
-                lane.retry_at = None;
-                self.touch(&mut lane);
+            let waits_until = lane.retry_at.filter(|at| *at > now);
+            match waits_until {
+                Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
+                None => {
+                    lane.retry_at = None;
+                    self.touch(&mut lane);
+                }
             }
             self.lanes.put_back(lane);
-            is_waiting
+            waits_until.is_some()
         });
         self.retries = retries;
+        self.retry_at = next;
     }
 
     fn broker_index(&self, id: i32) -> Option<usize> {

@@ -60,7 +60,9 @@ impl Shard {
         }
         let pool = self.pool.clone();
         let mut has_released = false;
-        for lane in self.lanes.iter_mut() {
+        self.forget_former_holders();
+        for &slot in &self.holders {
+            let Some(lane) = self.lanes.peek_mut(slot) else { continue };
             if !lane.is_dispatchable() && !lane.is_compact && !lane.queue.is_empty() {
                 lane.is_compact = copy_out(lane, &pool);
                 has_released |= lane.is_compact;
@@ -69,7 +71,7 @@ impl Shard {
         if now.saturating_duration_since(since) >= EXHAUSTED_AFTER {
             self.pressure.is_exhausted = true;
             // Nothing is going to be handled that would release memory: lanes at rest would keep it for ever.
-            if !self.lanes.iter().any(Lane::is_dispatchable) {
+            if !self.holding().any(Lane::is_dispatchable) {
                 has_released |= self.release_waiting(Lane::has_waiting);
             }
             let was_told =
@@ -92,7 +94,7 @@ impl Shard {
     fn release_waiting(&mut self, holds: impl Fn(&Lane) -> bool) -> bool {
         // Where the batch that is out ends is not known before it is back.
         let is_holder = |lane: &&Lane| !lane.is_dispatchable() && lane.out.is_none() && holds(lane);
-        let slots: Vec<u32> = self.lanes.iter().filter(is_holder).map(|lane| lane.id.slot).collect();
+        let slots: Vec<u32> = self.holding().filter(is_holder).map(|lane| lane.id.slot).collect();
         for &slot in &slots {
             let Some(mut lane) = self.lanes.take(slot) else { continue };
             tracing::debug!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
@@ -105,11 +107,26 @@ impl Shard {
         !slots.is_empty()
     }
 
+    /// The lanes that may hold something fetched.
+    fn holding(&self) -> impl Iterator<Item = &Lane> {
+        self.holders.iter().filter_map(|slot| self.lanes.peek(*slot))
+    }
+
+    /// Lanes that hold nothing any more are not looked at again until they do.
+    fn forget_former_holders(&mut self) {
+        let lanes = &mut self.lanes;
+        self.holders.retain(|slot| {
+            lanes.peek_mut(*slot).is_some_and(|lane| {
+                lane.is_holder = lane.has_waiting();
+                lane.is_holder
+            })
+        });
+    }
+
     /// Tells which lane holds most, and what records hold that user code keeps.
     fn name_holder(&mut self) {
         let retained_bytes = self.pool.stats().retained;
-        let most =
-            self.lanes.iter().max_by_key(|lane| lane.queued_bytes).filter(|lane| lane.queued_bytes > 0);
+        let most = self.holding().max_by_key(|lane| lane.queued_bytes).filter(|lane| lane.queued_bytes > 0);
         let (holder, held_bytes) = (most.map(|lane| lane.id), most.map_or(0, |lane| lane.queued_bytes));
         self.events.push_back(Event::MemoryExhausted { holder, held_bytes, retained_bytes });
     }

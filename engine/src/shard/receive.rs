@@ -13,6 +13,7 @@ use millstream_protocol::record::{Delivery, RecordBatch, RecordBatches, Tail};
 use millstream_protocol::request::ErrorCode;
 
 use super::Shard;
+use super::fetch::whole_batches_bytes;
 use super::lane::{Lane, LaneState, PendingBatch};
 use super::route::RouteKind;
 use crate::error::LaneErrorCause;
@@ -226,6 +227,10 @@ impl Shard {
         }
         lane.high_watermark = partition.high_watermark;
         lane.last_stable_offset = partition.last_stable_offset;
+        if !lane.is_holder && !partition.records.is_empty() {
+            lane.is_holder = true;
+            self.holders.push(lane.id.slot);
+        }
         let was_empty = !lane.is_dispatchable();
         match self.take_batches(lane, partition, frame, now) {
             Ok(()) => {
@@ -261,7 +266,7 @@ impl Shard {
         self.filter.load(partition.aborted_transactions);
         let start = partition.records_range.start;
         let mut batches = RecordBatches::new(partition.records);
-        let mut any = false;
+        let (mut whole_batches, mut whole_bytes) = (0, 0);
         for batch in batches.by_ref() {
             let batch = batch.map_err(|error| error.to_string())?;
             let delivery = self.delivery(&batch)?;
@@ -269,7 +274,8 @@ impl Shard {
             if batch.next_offset() <= lane.fetch_offset {
                 continue;
             }
-            any = true;
+            whole_batches += 1;
+            whole_bytes += batch.bytes().len();
             let at = start + batch.position();
             lane.queued_bytes += batch.bytes().len();
             lane.is_compact = false;
@@ -286,6 +292,12 @@ impl Shard {
             lane.fetch_epoch = batch.partition_leader_epoch();
         }
         let is_cut = batches.tail() != Tail::Complete;
+        let any = whole_batches > 0;
+        // One that is cut because the whole answer is full says nothing of this partition's part.
+        lane.ask_bytes = match is_cut {
+            true => whole_batches_bytes(whole_batches, whole_bytes, self.settings.partition_fetch_max_bytes),
+            false => lane.ask_bytes,
+        };
         if !any && !partition.records.is_empty() && (lane.wants_alone || !is_cut) {
             let offset = lane.fetch_offset;
             return Err(format!(
@@ -365,7 +377,9 @@ impl Shard {
     fn retry_later(&mut self, lane: &mut Lane, now: Instant) {
         lane.fetch_failures = lane.fetch_failures.saturating_add(1);
         let (base, max) = (self.settings.retry_backoff, self.settings.retry_backoff_max);
-        lane.retry_at = Some(now + backoff(base, max, lane.fetch_failures, &mut self.rng));
+        let at = now + backoff(base, max, lane.fetch_failures, &mut self.rng);
+        lane.retry_at = Some(at);
+        self.retry_at = Some(self.retry_at.map_or(at, |first| first.min(at)));
         self.retries.push(lane.id.slot);
     }
 }

@@ -59,14 +59,14 @@ impl Shard {
     /// Whether the route can take a Fetch at once; if not, it is opened unless it waits out a backoff.
     pub(crate) fn open_route(&mut self, index: usize, kind: RouteKind, now: Instant) -> bool {
         let broker = &mut self.brokers[index];
-        let endpoint = broker.endpoint.clone();
         let route = broker.route(kind);
         if route.connection.is_some() {
             return route.is_idle();
         }
-        if endpoint.addresses.is_empty() || !route.may_open(now) {
+        if !route.may_open(now) || broker.endpoint.addresses.is_empty() {
             return false;
         }
+        let endpoint = broker.endpoint.clone();
         let conn = ConnId(self.next_conn);
         self.next_conn += 1;
         let settings = ConnectionSettings {
@@ -82,7 +82,7 @@ impl Shard {
             now,
             &mut self.ops,
         );
-        route.connection = Some(connection);
+        self.brokers[index].route(kind).connection = Some(connection);
         self.connections.insert(conn, (index, kind));
         self.send_api_versions(index, kind, FIRST_API_VERSIONS, now);
         self.take_connection_events(index, kind, conn, now);

@@ -4,6 +4,7 @@ mod blocked;
 mod snapshot;
 mod stage;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,19 @@ impl ShardStats {
     #[inline]
     pub(crate) fn record(&mut self, stage: Stage, latency: Duration, slot: Option<u32>, offset: i64) {
         self.record_ns(stage, latency.as_nanos() as u64, slot, offset);
+    }
+
+    /// Counts one latency several times.
+    #[inline]
+    pub(crate) fn record_many(
+        &mut self,
+        stage: Stage,
+        latency: Duration,
+        times: NonZeroU32,
+        slot: Option<u32>,
+        offset: i64,
+    ) {
+        self.stages[stage as usize].record_many(latency.as_nanos() as u64, times, slot, offset);
     }
 
     /// As [`ShardStats::record`], in nanoseconds.

@@ -1,5 +1,7 @@
 //! The stages of a record's way, and an always-on latency histogram for each.
 
+use std::num::NonZeroU32;
+
 use hdrhistogram::Histogram;
 
 /// A stage: what lies between two events, and what one count stands for.
@@ -10,7 +12,8 @@ pub enum Stage {
     BrokerWait,
     /// First → last byte of a response; one count per response.
     Receive,
-    /// Validation, CRC and decompression; one count per record batch.
+    /// Validation, CRC and decompression; one count per record batch. Small batches that are decoded in a row are timed
+    /// together, and each counts as their mean.
     Decode,
     /// Response complete → dispatch; one count per dispatched batch.
     Queue,
@@ -92,7 +95,13 @@ impl StageHistogram {
     /// Counts one latency. Saturates at the highest that is told apart; never allocates.
     #[inline]
     pub(crate) fn record(&mut self, latency_ns: u64, slot: Option<u32>, offset: i64) {
-        self.histogram.saturating_record(latency_ns);
+        self.record_many(latency_ns, NonZeroU32::MIN, slot, offset);
+    }
+
+    /// Counts one latency several times.
+    #[inline]
+    pub(crate) fn record_many(&mut self, latency_ns: u64, times: NonZeroU32, slot: Option<u32>, offset: i64) {
+        self.histogram.saturating_record_n(latency_ns, times.get());
         if self.slowest.is_none_or(|slowest| latency_ns > slowest.latency_ns) {
             self.slowest = Some(Slowest { latency_ns, slot, offset });
         }

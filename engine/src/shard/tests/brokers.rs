@@ -146,6 +146,12 @@ impl Asked {
         partitions.map(|asked| (asked.partition, asked.last_fetched_epoch)).collect()
     }
 
+    /// How much is asked of each partition.
+    pub(crate) fn partition_max_bytes(&self) -> Vec<usize> {
+        let partitions = self.request.topics.iter().flat_map(|topic| &topic.partitions);
+        partitions.map(|asked| usize::try_from(asked.partition_max_bytes).unwrap()).collect()
+    }
+
     /// How much the answer should not exceed.
     pub(crate) fn max_bytes(&self) -> usize {
         usize::try_from(self.request.max_bytes).unwrap()

@@ -11,5 +11,6 @@ mod keeping;
 mod memory;
 mod opening;
 pub(crate) mod rig;
+mod scale;
 mod tasks;
 mod turns;
