@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use millstream_protocol::record::RecordBatches;
 use rustix::time::{ClockId, clock_gettime};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::contract::Failure;
 use crate::workload::{BatchReader, PartitionWriter, Workload};
@@ -19,7 +19,7 @@ use crate::workload::{BatchReader, PartitionWriter, Workload};
 const WINDOW_BYTES: usize = 4 << 20;
 
 /// What one pass over all batches took. Times are CPU seconds of the thread.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Pass {
     /// Checking the CRC-32C of every batch.
     pub crc_cpu_s: f64,
@@ -28,7 +28,7 @@ pub struct Pass {
 }
 
 /// A workload's batches, and what decoding them took.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CodecAlone {
     /// The workload's name.
     pub workload: String,

@@ -1,16 +1,29 @@
-//! Clients, or one client in several ways, in turn, over the same topic on the same core.
+//! Millstream beside other clients: each a process of its own, in turn, over the same records on the same core.
 
+mod build;
+mod codec;
 mod command;
+mod comparison;
 mod contender;
 mod host;
+mod launch;
+mod options;
 mod report;
 mod rounds;
+mod statistics;
 
+pub use build::{Builder, Program};
 pub use command::run;
-pub use contender::Contender;
+pub use comparison::{Absent, Comparison, Metric, Row};
+pub use contender::{CONTENDERS, Contender, DRAIN, Kind, REFERENCE};
 pub use host::Host;
-pub use report::markdown;
-pub use rounds::{Plan, Rounds};
+pub use launch::Launch;
+pub use options::{Options, USAGE};
+pub use report::{markdown, overview, svg};
+pub use rounds::{Course, Pass, Turn, take_turns};
+pub use statistics::Summary;
+
+use crate::contract::Contents;
 
 /// Why a comparison cannot be made, or must not be believed.
 #[derive(Debug, thiserror::Error)]
@@ -25,7 +38,7 @@ pub enum Error {
     },
 
     /// A contender failed.
-    #[error("{command} failed ({status}): {stderr}")]
+    #[error("failed ({status}): {stderr} ({command})")]
     Failed {
         /// Its command line.
         command: String,
@@ -36,7 +49,7 @@ pub enum Error {
     },
 
     /// A contender's last line is not an outcome.
-    #[error("{command} did not end with an outcome but with {line:?}: {source}")]
+    #[error("did not end with an outcome but with {line:?}: {source} ({command})")]
     Outcome {
         /// Its command line.
         command: String,
@@ -46,12 +59,18 @@ pub enum Error {
         source: serde_json::Error,
     },
 
-    /// Two did not read the same, so comparing their speed means nothing.
-    #[error("two did not read the same: {first}; {second}")]
+    /// The broker failed.
+    #[error("{0}")]
+    Broker(String),
+
+    /// One did not read what is there, so comparing its speed means nothing.
+    #[error("{name} read {read:?}, and there is {wanted:?}: nothing of this run can be believed")]
     Different {
-        /// The first one's name and what it read.
-        first: String,
-        /// The same of the second one.
-        second: String,
+        /// Its name.
+        name: String,
+        /// What it read.
+        read: Box<Contents>,
+        /// What it should have read.
+        wanted: Box<Contents>,
     },
 }

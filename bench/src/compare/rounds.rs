@@ -1,62 +1,183 @@
 //! The order of runs: contents compared first, one pass of each discarded, then turn by turn.
 
-use super::{Contender, Error};
-use crate::contract::{Outcome, Request};
+use crate::contract::{Contents, Outcome};
 
-/// Who is compared with whom, and how often.
-pub struct Plan {
-    /// The clients in the order of their turns; ratios are of the first one to each of the others.
-    pub contenders: Vec<Contender>,
-    /// What each of them is asked to read.
-    pub request: Request,
-    /// How many runs of each are counted.
-    pub rounds: usize,
+use super::Error;
+
+/// One who takes turns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// Its name.
+    pub name: String,
+    /// Whether it looks at values when it is timed; one that does not can only be asked how many records there were.
+    pub looks_at_values: bool,
 }
 
-/// What was measured. Every round has one run of each contender, in the plan's order.
-pub struct Rounds {
-    /// With checksums: all read the same.
-    pub compared: Vec<Outcome>,
-    /// The counted runs.
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pass {
+    /// Contents are compared by checksum. Not timed.
+    Check,
+    /// The first pass over data that lay idle can be many times slower than the next ones.
+    Discarded,
+    /// It counts.
+    Counted,
+}
+
+/// What came of all runs, by the order in which turns were taken.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Course {
+    /// The counted runs of each, one per round.
     pub counted: Vec<Vec<Outcome>>,
+    /// Why one did not get through; whoever fails once takes no further part.
+    pub failed: Vec<Option<String>>,
 }
 
-impl Plan {
-    /// Runs everything; `progress` is told about each run.
-    ///
-    /// # Errors
-    /// If a run fails, or not all read the same.
-    pub fn run(&self, mut progress: impl FnMut(&str, &Contender, &Outcome)) -> Result<Rounds, Error> {
-        let compared = self.round("checksum", true, &mut progress)?;
-        // The first pass over data that lay idle can be many times slower than the next ones.
-        self.round("discarded", false, &mut progress)?;
-        let mut counted = Vec::new();
-        for round in 1..=self.rounds {
-            counted.push(self.round(&format!("round {round}"), false, &mut progress)?);
+/// Has all take turns: one round with checksums, one that is discarded, and then `rounds` that count.
+///
+/// # Errors
+/// If one reads anything else than `truth`: comparing its speed would mean nothing.
+pub fn take_turns(
+    turns: &[Turn],
+    rounds: usize,
+    truth: &Contents,
+    run: &mut dyn FnMut(usize, Pass) -> Result<Outcome, Error>,
+) -> Result<Course, Error> {
+    let mut course = Course { counted: vec![Vec::new(); turns.len()], failed: vec![None; turns.len()] };
+    let passes = [Pass::Check, Pass::Discarded].into_iter().chain(std::iter::repeat_n(Pass::Counted, rounds));
+    for pass in passes {
+        for (index, turn) in turns.iter().enumerate() {
+            if course.failed[index].is_some() {
+                continue;
+            }
+            match run(index, pass) {
+                Ok(outcome) => {
+                    compare(turn, pass, &outcome, truth)?;
+                    if pass == Pass::Counted {
+                        course.counted[index].push(outcome);
+                    }
+                }
+                Err(error) => course.failed[index] = Some(error.to_string()),
+            }
         }
-        Ok(Rounds { compared, counted })
+    }
+    Ok(course)
+}
+
+fn compare(turn: &Turn, pass: Pass, outcome: &Outcome, truth: &Contents) -> Result<(), Error> {
+    let read = outcome.contents();
+    let wanted = match pass {
+        Pass::Check => *truth,
+        _ if turn.looks_at_values => Contents { checksum: None, ..*truth },
+        _ => Contents { records: truth.records, ..read },
+    };
+    if read == wanted {
+        return Ok(());
+    }
+    Err(Error::Different { name: turn.name.clone(), read: Box::new(read), wanted: Box::new(wanted) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TRUTH: Contents =
+        Contents { records: 10, bytes: 100, value_bytes: 90, first_byte_sum: 5, checksum: Some(77) };
+
+    fn outcome(contents: Contents) -> Outcome {
+        let Contents { records, bytes, value_bytes, first_byte_sum, checksum } = contents;
+        Outcome {
+            records,
+            bytes,
+            value_bytes,
+            first_byte_sum,
+            checksum,
+            wall_s: 1.0,
+            cpu_s: 1.0,
+            host_cpu_s: 1.0,
+            first_record_ms: 1.0,
+            max_rss_kb: 1,
+            settings: Default::default(),
+        }
     }
 
-    fn round(
-        &self,
-        label: &str,
-        checksum: bool,
-        progress: &mut impl FnMut(&str, &Contender, &Outcome),
-    ) -> Result<Vec<Outcome>, Error> {
-        let request = Request { checksum, ..self.request.clone() };
-        let mut round: Vec<Outcome> = Vec::with_capacity(self.contenders.len());
-        for contender in &self.contenders {
-            let run = contender.run(&request)?;
-            progress(label, contender, &run);
-            let first = round.first().unwrap_or(&run);
-            if run.contents() != first.contents() || (checksum && run.checksum.is_none()) {
-                return Err(Error::Different {
-                    first: format!("{} {:?}", self.contenders[0].name, first.contents()),
-                    second: format!("{} {:?}", contender.name, run.contents()),
-                });
-            }
-            round.push(run);
+    fn right(pass: Pass) -> Outcome {
+        outcome(Contents { checksum: TRUTH.checksum.filter(|_| pass == Pass::Check), ..TRUTH })
+    }
+
+    fn turns() -> [Turn; 2] {
+        [("a", true), ("b", false)]
+            .map(|(name, looks_at_values)| Turn { name: name.to_owned(), looks_at_values })
+    }
+
+    #[test]
+    fn turns_alternate_after_a_check_and_a_discarded_pass() {
+        let mut order = Vec::new();
+        let course = take_turns(&turns(), 2, &TRUTH, &mut |index, pass| {
+            order.push((index, pass));
+            Ok(right(pass))
+        });
+        use Pass::{Check, Counted, Discarded};
+        let expected =
+            [Check, Discarded, Counted, Counted].into_iter().flat_map(|pass| [(0, pass), (1, pass)]);
+        assert_eq!(order, expected.collect::<Vec<_>>());
+        let course = course.unwrap();
+        assert_eq!(course.counted.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2]);
+        assert_eq!(course.failed, [None, None]);
+    }
+
+    #[test]
+    fn another_checksum_is_an_error_that_names_who_has_it() {
+        let error = take_turns(&turns(), 1, &TRUTH, &mut |index, pass| match index {
+            0 => Ok(right(pass)),
+            _ => Ok(outcome(Contents { checksum: Some(78), ..TRUTH })),
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.starts_with("b read") && error.contains("78") && error.contains("77"), "{error}");
+    }
+
+    #[test]
+    fn a_checksum_that_is_missing_is_an_error() {
+        let error = take_turns(&turns(), 1, &TRUTH, &mut |_, _| Ok(right(Pass::Counted)));
+        assert!(error.is_err());
+    }
+
+    #[test]
+    fn a_record_less_in_a_counted_round_is_an_error() {
+        for wrong in [0, 1] {
+            let error = take_turns(&turns(), 1, &TRUTH, &mut |index, pass| match (pass, index == wrong) {
+                (Pass::Counted, true) => Ok(outcome(Contents { records: 9, checksum: None, ..TRUTH })),
+                _ => Ok(right(pass)),
+            });
+            assert!(error.is_err(), "{wrong}");
         }
-        Ok(round)
+    }
+
+    #[test]
+    fn bytes_are_asked_only_of_who_looks_at_them() {
+        let nothing = Contents { bytes: 0, value_bytes: 0, first_byte_sum: 0, checksum: None, ..TRUTH };
+        for (index_of_nothing, is_fine) in [(0, false), (1, true)] {
+            let course = take_turns(&turns(), 1, &TRUTH, &mut |index, pass| match pass {
+                Pass::Counted if index == index_of_nothing => Ok(outcome(nothing)),
+                _ => Ok(right(pass)),
+            });
+            assert_eq!(course.is_ok(), is_fine);
+        }
+    }
+
+    #[test]
+    fn one_that_fails_is_left_out_from_then_on_with_its_reason() {
+        let mut runs_of_b = 0;
+        let course = take_turns(&turns(), 3, &TRUTH, &mut |index, pass| {
+            if index == 1 {
+                runs_of_b += 1;
+                return Err(Error::Start { program: "b".to_owned(), source: std::io::Error::other("gone") });
+            }
+            Ok(right(pass))
+        });
+        let course = course.unwrap();
+        assert_eq!(runs_of_b, 1);
+        assert_eq!(course.counted[0].len(), 3);
+        assert!(course.failed[1].as_ref().unwrap().contains("gone"));
     }
 }

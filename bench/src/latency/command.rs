@@ -66,7 +66,7 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let out = options.out.clone().unwrap_or_else(|| format!("bench/results/latency-{broker}").into());
     fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
     let mut report =
-        Report::new(command, Host::read(), jitter::gaps(Some(options.client_core), JITTER_TIME)?);
+        Report::new(command, Host::probe(), jitter::gaps(Some(options.client_core), JITTER_TIME)?);
     let (there, absent): (Vec<Client>, Vec<Client>) =
         options.clients.iter().partition(|client| client.program().is_some());
     report.absent = absent.iter().map(|client| client.name).collect();

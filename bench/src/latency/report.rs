@@ -94,14 +94,11 @@ impl Report {
         let _ = write!(
             page,
             "# Latency, open loop\n\n```text\n{}\n```\n\n- a record counts from when it left its writer (us); `due` \
-             counts from when the schedule wanted it\n- broker: {}\n- host: {}, {} cores, kernel {}\n\
+             counts from when the schedule wanted it\n- broker: {}\n\
              - the host's own gaps on the client's core, which no client can be faster than: p99.9 {:.0} us, \
              p99.99 {:.0} us, longest {:.0} us\n",
             self.command,
             self.broker,
-            self.host.cpu,
-            self.host.cores,
-            self.host.kernel,
             self.jitter.value_at_quantile(0.999) as f64 / 1e3,
             self.jitter.value_at_quantile(0.9999) as f64 / 1e3,
             self.jitter.max() as f64 / 1e3,
@@ -142,6 +139,10 @@ impl Report {
                 }
             }
         }
+        let _ = write!(page, "\n## Host\n\n");
+        for (name, value) in self.host.lines() {
+            let _ = writeln!(page, "- {name}: {value}");
+        }
         let _ = write!(page, "\nRatios are to {REFERENCE}.\n\n## Clients\n\n");
         let clients = self.rates.first().map(|(_, rows)| rows.as_slice()).unwrap_or_default();
         for row in clients {
@@ -175,7 +176,7 @@ impl Report {
         json!({
             "command": self.command,
             "broker": self.broker,
-            "host": { "cpu": self.host.cpu, "cores": self.host.cores, "kernel": self.host.kernel },
+            "host": self.host,
             "host_gaps_ns": {
                 "p99.9": self.jitter.value_at_quantile(0.999),
                 "p99.99": self.jitter.value_at_quantile(0.9999),

@@ -61,5 +61,5 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
         return Err("--rounds: at least 1".into());
     }
     let table: Table = measure(rounds)?;
-    table.publish(&format!("scale-{name}"), rounds, &Host::read(), out.as_deref())
+    table.publish(&format!("scale-{name}"), rounds, &Host::probe(), out.as_deref())
 }

@@ -54,9 +54,10 @@ impl Table {
             let cells: Vec<String> = row.cells.iter().map(Cell::markdown).collect();
             let _ = writeln!(text, "| {} | {} |", row.name, cells.join(" | "));
         }
-        let _ = writeln!(text, "\nMedians of {rounds} alternating rounds (least to most), by `{command}`.");
-        let Host { cpu, cores, kernel, cpu_quota } = host;
-        let _ = writeln!(text, "Host: {cpu}, {cores} cores, Linux {kernel}, cpu.max {cpu_quota}.");
+        let _ = writeln!(text, "\nMedians of {rounds} alternating rounds (least to most), by `{command}`.\n");
+        for (name, value) in host.lines() {
+            let _ = writeln!(text, "- {name}: {value}");
+        }
         text
     }
 
