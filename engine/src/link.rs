@@ -3,11 +3,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::error::{LaneError, LaneErrorCause};
 use crate::position::StartPosition;
-use crate::stats::ShardStats;
+use crate::stats::{BlockedBy, ShardStats};
 
 /// A lane's identity: a dense slot, and how often that slot was opened. Words about an earlier opening are stale and
 /// are dropped by whoever receives them. This is not the group generation: a lane kept across a rebalance keeps its
@@ -268,6 +268,19 @@ pub(crate) enum Event {
         held_bytes: usize,
         /// What user code retains, bytes.
         retained_bytes: usize,
+    },
+    /// A lane has records to deliver, and none was delivered for a while. Told once until one is.
+    Stalled {
+        /// The lane.
+        lane: LaneId,
+        /// How many records there are, `None` while that is unknown.
+        lag: Option<i64>,
+        /// For how long.
+        lasting: Duration,
+        /// What keeps them from their handler; `None` when their leader does not send them.
+        reason: Option<BlockedBy>,
+        /// The lane that holds most of the memory, where that is the reason.
+        holder: Option<LaneId>,
     },
     /// A response larger than the shard's memory share was admitted alone.
     AdmittedAlone {

@@ -233,6 +233,13 @@ pub static PROPERTIES: &[Property] = &[
     )
     .default("auto"),
     millis(
+        "stall.timeout.ms",
+        0,
+        "60000",
+        "A partition that has records to deliver, and from which none is delivered for this long, \
+         is told of in an event with the reason; 0 tells of none.",
+    ),
+    millis(
         "shutdown.timeout.ms",
         0,
         "20000",

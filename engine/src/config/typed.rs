@@ -44,6 +44,8 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// The longest that a dispatched batch may lack its outcome.
     pub max_poll_interval: Duration,
+    /// How long a partition with records to deliver may stand still before that is told; `None` for ever.
+    pub stall_timeout: Option<Duration>,
     /// Commit by interval; false without a group.
     pub enable_auto_commit: bool,
     /// Time between automatic commits.
@@ -273,6 +275,7 @@ impl Config {
             session_timeout: values.millis("session.timeout.ms"),
             heartbeat_interval: values.millis("heartbeat.interval.ms"),
             max_poll_interval: values.millis("max.poll.interval.ms"),
+            stall_timeout: Some(values.millis("stall.timeout.ms")).filter(|limit| !limit.is_zero()),
             auto_commit_interval: values.millis("auto.commit.interval.ms"),
             auto_offset_reset: offset_reset(&values),
             isolation_level: isolation_level(&values),

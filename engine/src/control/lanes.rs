@@ -51,6 +51,8 @@ pub(super) struct Lane {
     pub(super) leader_wanted: bool,
     /// Since when its handler has had the batch that took longer than `max.poll.interval.ms`, the last such one.
     pub(super) overdue_since: Option<Instant>,
+    /// Since when its handler has had the batch that was last told of as stalled.
+    pub(super) slow_since: Option<Instant>,
     /// When it got its slot.
     pub(super) claimed_at: Option<Instant>,
     /// Since when it has been open without a leader.
@@ -120,6 +122,7 @@ impl Lanes {
             leader: None,
             leader_wanted: false,
             overdue_since: None,
+            slow_since: None,
             claimed_at: None,
             leaderless_since: None,
             paused: false,

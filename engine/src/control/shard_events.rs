@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::event::EngineEvent;
 use crate::link::{CloseReason, Event, LaneId, Mark};
 use crate::position::StartPosition;
+use crate::stats::BlockedBy;
 
 impl Control {
     /// Takes an event of a shard. Words about a lane that is gone are dropped.
@@ -77,6 +78,13 @@ impl Control {
             Event::MemoryExhausted { holder, held_bytes, retained_bytes } => {
                 let holder = holder.and_then(|lane| Some(self.lanes.get(lane)?.at.clone()));
                 self.notify(EngineEvent::MemoryExhausted { shard, holder, held_bytes, retained_bytes });
+            }
+            Event::Stalled { lane, lag, lasting, reason, holder } => {
+                let holder = holder.and_then(|lane| Some(self.lanes.get(lane)?.at.clone()));
+                if let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) {
+                    let lag_records = lag;
+                    self.notify(EngineEvent::Stalled { at, lag_records, lasting, reason, holder });
+                }
             }
             Event::AdmittedAlone { bytes } => self.notify(EngineEvent::AdmittedAlone { shard, bytes }),
             Event::Passed(fence) => self.on_passed(fence),
@@ -162,6 +170,18 @@ impl Control {
         {
             commits.want();
         }
+    }
+
+    /// A batch has been with its handler for `stall.timeout.ms`, which holds the thread that could tell. May be called
+    /// again for the same batch, which is there since `since`.
+    pub(crate) fn on_handler_slow(&mut self, lane: LaneId, since: Instant, now: Instant) {
+        let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.is_on_shard()) else { return };
+        if known.slow_since.replace(since) == Some(since) {
+            return;
+        }
+        let at = known.at.clone();
+        let (lasting, reason) = (now.saturating_duration_since(since), Some(BlockedBy::Handler));
+        self.notify(EngineEvent::Stalled { at, lag_records: None, lasting, reason, holder: None });
     }
 
     fn on_leader_wanted(&mut self, lane: LaneId, reason: &'static str, now: Instant) {

@@ -19,7 +19,7 @@ use crate::net::{Completion, IoOp, Transport, Wait};
 /// How often the thread looks for batches that are overdue, at least and at most.
 const OVERDUE_CHECK_MIN: Duration = Duration::from_millis(50);
 const OVERDUE_CHECK_MAX: Duration = Duration::from_secs(5);
-/// A batch is seen to be overdue within this part of `max.poll.interval.ms`.
+/// A batch is seen to be overdue within this part of `max.poll.interval.ms`, or of `stall.timeout.ms`.
 const OVERDUE_CHECKS_PER_INTERVAL: u32 = 4;
 /// How soon commands that found a shard's ring full are tried again.
 const FULL_RING_RETRY: Duration = Duration::from_millis(1);
@@ -33,6 +33,8 @@ pub(crate) struct ControlLoop<T> {
     pub(crate) stop: Arc<StopOrder>,
     pub(crate) resolver: Resolver,
     pub(crate) max_poll_interval: Duration,
+    /// How long a batch may be with its handler before that is told; `None` for as long as it likes.
+    pub(crate) stall_timeout: Option<Duration>,
     pub(crate) events: Arc<EventLog>,
     /// CPU time of this thread as of the newest request.
     pub(crate) cpu_ns: Arc<AtomicU64>,
@@ -55,8 +57,10 @@ impl<T: Transport> ControlLoop<T> {
     }
 
     fn run_until_ended(&mut self) -> io::Result<Outcome> {
-        let check_interval = (self.max_poll_interval / OVERDUE_CHECKS_PER_INTERVAL)
-            .clamp(OVERDUE_CHECK_MIN, OVERDUE_CHECK_MAX);
+        let shortest =
+            self.stall_timeout.map_or(self.max_poll_interval, |limit| limit.min(self.max_poll_interval));
+        let check_interval =
+            (shortest / OVERDUE_CHECKS_PER_INTERVAL).clamp(OVERDUE_CHECK_MIN, OVERDUE_CHECK_MAX);
         let mut completions: Vec<Completion> = Vec::new();
         let mut ops: Vec<IoOp> = Vec::new();
         let mut check_at = Instant::now() + check_interval;
@@ -127,6 +131,9 @@ impl<T: Transport> ControlLoop<T> {
         for (index, end) in self.shards.iter().enumerate() {
             if let Some((lane, since)) = end.pulse.overdue(self.max_poll_interval, now) {
                 self.control.on_handler_overdue(lane, since, now);
+            }
+            if let Some((lane, since)) = self.stall_timeout.and_then(|limit| end.pulse.overdue(limit, now)) {
+                self.control.on_handler_slow(lane, since, now);
             }
             if let Some(since) = end.pulse.unpolled(self.max_poll_interval, now) {
                 self.control.on_shard_unpolled(index, since, now);

@@ -199,6 +199,7 @@ fn start_control<T: HostTransport>(
             stop,
             resolver,
             max_poll_interval,
+            stall_timeout: config.stall_timeout,
             events,
             cpu_ns,
         }

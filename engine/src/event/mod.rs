@@ -11,6 +11,7 @@ pub use stream::{Events, NextEvent};
 use crate::control::TopicPartition;
 use crate::error::LaneError;
 use crate::report::PartitionOffset;
+use crate::stats::BlockedBy;
 
 /// What events are logged as, so that a filter can tell them from the rest.
 const LOG_TARGET: &str = "millstream::events";
@@ -65,6 +66,20 @@ pub enum EngineEvent {
         at: TopicPartition,
         /// `max.poll.interval.ms`.
         limit: Duration,
+    },
+    /// A partition has records to deliver, and none was delivered for `stall.timeout.ms`. Told once until one is.
+    #[non_exhaustive]
+    Stalled {
+        /// The partition.
+        at: TopicPartition,
+        /// How many records there are up to the high watermark, `None` while that is unknown.
+        lag_records: Option<i64>,
+        /// For how long.
+        lasting: Duration,
+        /// What keeps them from their handler; `None` when their leader does not send them.
+        reason: Option<BlockedBy>,
+        /// The partition that holds most of the memory, where that is the reason.
+        holder: Option<TopicPartition>,
     },
     /// The thread that drives a shard has not polled it for `max.poll.interval.ms`: the member has left its group.
     #[non_exhaustive]
@@ -218,6 +233,17 @@ impl fmt::Display for EngineEvent {
                 "{at}: a batch has been with its handler for more than {} ms (max.poll.interval.ms)",
                 limit.as_millis()
             ),
+            Self::Stalled { at, lag_records, lasting, reason, holder } => {
+                write!(f, "{at}: nothing was delivered for {} ms", lasting.as_millis())?;
+                if let Some(lag) = lag_records {
+                    write!(f, " although {lag} offset(s) are left")?;
+                }
+                match (reason, holder) {
+                    (Some(reason), Some(holder)) => write!(f, ": {reason}, of which {holder} holds most"),
+                    (Some(reason), None) => write!(f, ": {reason}"),
+                    (None, _) => f.write_str(": its leader sends nothing"),
+                }
+            }
             Self::ShardNotPolled { shard, limit } => write!(
                 f,
                 "shard {shard} was not polled for more than {} ms (max.poll.interval.ms)",

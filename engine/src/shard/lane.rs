@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::stall::Standing;
 use crate::error::{LaneError, LaneErrorCause};
 use crate::handler::{self, InFlight, OpenBatch, Runner};
 use crate::link::{CloseReason, LaneId, Leader, Mark, OpenLane, Topic};
@@ -166,6 +167,8 @@ pub(crate) struct Lane {
     pub(crate) end_reported: Option<i64>,
     pub(crate) records: u64,
     pub(crate) newest_timestamp_ms: i64,
+    /// How long it has been where it is, for the stall detector.
+    pub(crate) standing: Standing,
     /// What went wrong last, for those who look at snapshots.
     pub(crate) last_error: Option<Arc<str>>,
 }
@@ -221,6 +224,7 @@ impl Lane {
             end_reported: None,
             records: 0,
             newest_timestamp_ms: -1,
+            standing: Standing::new(),
             last_error: None,
         }
     }

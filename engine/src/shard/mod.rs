@@ -21,6 +21,7 @@ mod receive;
 mod route;
 mod routes;
 mod settings;
+mod stall;
 mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -103,6 +104,8 @@ pub(crate) struct Shard {
     watched: Vec<u32>,
     /// Not after the first of these times.
     watch_at: Option<Instant>,
+    /// When it was looked last which lanes stand still; `None` without lanes.
+    stalls_looked_at: Option<Instant>,
 
     decoder: BatchDecoder,
     filter: AbortedFilter,
@@ -155,6 +158,7 @@ impl Shard {
             woken: Vec::new(),
             watched: Vec::new(),
             watch_at: None,
+            stalls_looked_at: None,
             decoder: BatchDecoder::new(settings.check_crcs, settings.decompressed_batch_max_bytes),
             filter: AbortedFilter::new(),
             sessionless_slots: Vec::new(),
@@ -183,6 +187,7 @@ impl Shard {
         if self.relieve_pressure(now) {
             self.go_on(now);
         }
+        self.watch_stalls(now);
         self.finish_end(now);
     }
 
@@ -206,6 +211,7 @@ impl Shard {
             .chain(self.retry_at)
             .chain(self.pressure.deadline())
             .chain(self.watch_at)
+            .chain(self.stalls_deadline())
             .chain(self.ending_until)
             .min()
     }

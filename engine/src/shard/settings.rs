@@ -34,6 +34,8 @@ pub(crate) struct ShardSettings {
     pub(crate) lane_share_bytes: usize,
     /// How long a batch may be out.
     pub(crate) max_poll_interval: Duration,
+    /// How long a lane with records to deliver may stand still before that is told; `None` for ever.
+    pub(crate) stall_timeout: Option<Duration>,
     pub(crate) request_timeout: Duration,
     pub(crate) retry_backoff: Duration,
     pub(crate) retry_backoff_max: Duration,
@@ -68,6 +70,7 @@ impl ShardSettings {
             huge_pages: config.memory_huge_pages == HugePages::Transparent,
             lane_share_bytes,
             max_poll_interval: config.max_poll_interval,
+            stall_timeout: config.stall_timeout,
             request_timeout: config.request_timeout,
             retry_backoff: config.retry_backoff,
             retry_backoff_max: config.retry_backoff_max,

@@ -1,8 +1,8 @@
 //! What an engine tells beside records: assignments, gaps, failures, brokers that are down.
 
-use millstream::{EngineEvent, Outcome, Partitions, StartPosition};
+use millstream::{BlockedBy, EngineEvent, Outcome, Partitions, StartPosition};
 use millstream_testbroker::Config;
-use millstream_tests::gate::PATIENCE;
+use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
 use millstream_tests::numbers::{GROUP, TOPIC, append, engine};
 
@@ -105,4 +105,36 @@ fn a_broker_that_goes_down_is_named_by_the_shard_and_comes_back() {
     journal.wait_until(|entries| entries.total() == 20);
     running.handle().shutdown(PATIENCE).unwrap();
     journal.entries().assert_exactly([(0, 0..20)]);
+}
+
+#[test]
+fn a_handler_that_holds_its_batch_is_told_of_as_stalled_long_before_it_costs_the_membership() {
+    let broker = broker_with(Config::default(), 2, 20);
+    let (journal, gate) = (Journal::default(), Gate::default());
+    let at_gate = gate.clone();
+    let running = engine(&broker)
+        .property("stall.timeout.ms", "200")
+        .group(GROUP)
+        .topics([TOPIC])
+        .build()
+        .unwrap()
+        .start(journal.scripted(move |record| {
+            if (record.partition(), record.offset()) == (0, 15) {
+                at_gate.pass();
+            }
+            Ok(Outcome::Done)
+        }))
+        .unwrap();
+    let mut events = running.handle().events();
+    gate.wait_reached();
+    let told = events.find_map(|event| match event {
+        EngineEvent::Stalled { at, reason, .. } => Some((at.to_string(), reason)),
+        EngineEvent::MembershipLost { .. } => panic!("{event}"),
+        _ => None,
+    });
+    assert_eq!(told, Some(("numbers-0".to_owned(), Some(BlockedBy::Handler))));
+    gate.open();
+    journal.wait_until(|entries| entries.total() == 40);
+    running.handle().shutdown(PATIENCE).unwrap();
+    journal.entries().assert_exactly([(0, 0..20), (1, 0..20)]);
 }

@@ -193,3 +193,67 @@ fn an_open_transaction_is_the_reason_only_for_who_reads_committed() {
         assert_eq!(reason(&mut rig, 0), expected);
     }
 }
+
+/// Slot, lag, reason and holder of a stall.
+type Stall = (u32, Option<i64>, Option<BlockedBy>, Option<u32>);
+
+/// Each stall that was told.
+fn stalls(rig: &mut Rig) -> Vec<Stall> {
+    let told = rig.events().into_iter().filter_map(|event| match event {
+        Event::Stalled { lane, lag, reason, holder, .. } => {
+            Some((lane.slot, lag, reason, holder.map(|holder| holder.slot)))
+        }
+        _ => None,
+    });
+    told.collect()
+}
+
+#[test]
+fn a_lane_that_delivers_nothing_of_what_there_is_is_told_of_once_with_the_reason() {
+    let mut rig = rig(2, |settings| settings.stall_timeout = Some(SECOND * 8));
+    let asked = rig.fetch();
+    rig.command(Command::Pause(lane(0)));
+    rig.answer(&asked, &[Answer::records(0, 9, &[batch(0, 3, 8)]), Answer::empty(1, 0)]);
+    rig.run();
+    rig.pass(SECOND * 7);
+    assert_eq!(stalls(&mut rig), []);
+    rig.pass(SECOND * 9);
+    let paused = (0, Some(9), Some(BlockedBy::Paused), None);
+    assert_eq!(stalls(&mut rig), [paused], "lane 1 has nothing to deliver");
+    rig.pass(SECOND * 30);
+    assert_eq!(stalls(&mut rig), []);
+    rig.command(Command::Resume(lane(0)));
+    rig.run();
+    assert_eq!(rig.handled(0), [0, 1, 2]);
+    rig.command(Command::Leader { lane: lane(0), leader: None });
+    rig.pass(SECOND * 30);
+    let leaderless = (0, Some(6), Some(BlockedBy::NoLeader), None);
+    assert_eq!(stalls(&mut rig), [leaderless], "it has moved and stands again");
+}
+
+#[test]
+fn a_lane_that_moves_and_one_at_its_end_are_never_told_of() {
+    let mut rig = rig(1, |settings| settings.stall_timeout = Some(SECOND * 4));
+    for offset in 0..10 {
+        rig.deliver(0, offset, 1);
+        rig.pass(SECOND * 3);
+    }
+    rig.pass(SECOND * 20);
+    assert_eq!(rig.handled(0).len(), 10);
+    assert_eq!(stalls(&mut rig), []);
+}
+
+#[test]
+fn an_open_transaction_and_a_lane_that_was_never_answered_are_stalls_too() {
+    let mut rig = rig(1, |settings| {
+        settings.stall_timeout = Some(SECOND * 4);
+        settings.read_committed = true;
+    });
+    let asked = rig.fetch();
+    rig.answer(&asked, &[Answer { stable: 0, ..Answer::empty(0, 5) }]);
+    rig.open_with(1, 2, |open| open.leader = None);
+    rig.pass(SECOND * 10);
+    let told = stalls(&mut rig);
+    assert!(told.contains(&(0, Some(5), Some(BlockedBy::OpenTransaction), None)), "{told:?}");
+    assert!(told.contains(&(1, None, Some(BlockedBy::NoLeader), None)), "{told:?}");
+}

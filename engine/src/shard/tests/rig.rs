@@ -97,6 +97,7 @@ impl Rig {
         settings.decode_reserve_bytes = 1 << 20;
         settings.decompressed_batch_max_bytes = 1 << 20;
         settings.lane_share_bytes = 2 << 20;
+        settings.stall_timeout = None;
         change(&mut settings);
         let user = Arc::<Mutex<User>>::default();
         let now = Instant::now();
