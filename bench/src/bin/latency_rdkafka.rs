@@ -1,8 +1,8 @@
 //! librdkafka under the latency harness: how long each record took to the program that polls it. `--hlog FILE` and
 //! `--mode single|batch` beside the options of every peer.
 //!
-//! A call for one message returns as soon as there is one. A call for a batch returns when it is full or its time is up,
-//! so that time is the shortest there is, a millisecond.
+//! A call for one message returns as soon as there is one. A call for a batch returns when it is full or its time is
+//! up, so that time is the shortest there is, a millisecond.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

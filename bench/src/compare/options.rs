@@ -35,8 +35,9 @@ Peers: millstream, millstream-epoll, millstream-caller, librdkafka-batch, librdk
   librdkafka-single-nocrc, rust-rdkafka-base, rust-rdkafka-stream, krafka, rskafka, confluent-rust, franz-go, sarama,
   java, java-warm, drain; CRC and codec alone stand beside compressed data
 
-Each takes its turn once with a checksum of all values, once to be discarded, and then N times that count. One that reads
-anything else than is there is an error. The host should do nothing else meanwhile; each page says how busy it was.
+Each takes its turn once with a checksum of all values, once to be discarded, and then N times that count. One that
+reads anything else than is there is an error. The host should do nothing else meanwhile; each page says how busy it
+was.
 ";
 
 /// What is to be compared, and how.

@@ -110,7 +110,8 @@ impl Report {
             let _ = write!(
                 page,
                 "\n## {rate} records/s\n\n![percentiles](percentiles-{rate}.svg)\n\n\
-                 | client | p50 | p99 | p99.9 | p99.99 | due p50 | due p99 | CPU s per s | p50 ratio | p99 ratio | CPU ratio |\n\
+                 | client | p50 | p99 | p99.9 | p99.99 | due p50 | due p99 | CPU s per s | p50 ratio | \
+                 p99 ratio | CPU ratio |\n\
                  |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
             );
             let reference = rows.iter().find(|row| row.client == REFERENCE);

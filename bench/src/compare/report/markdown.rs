@@ -9,8 +9,8 @@ use crate::compare::contender::{DRAIN, Kind};
 
 /// What the numbers do not show, on every page.
 const LIMITS: &str = "Not shown: a network (it is loopback, which bills a part of receiving to the sender, hence the \
-host's CPU beside the client's), more than the cores named below, a quiet machine. Absolute numbers of another host are \
-others; ratios within a round are what can be compared.";
+host's CPU beside the client's), more than the cores named below, a quiet machine. Absolute numbers of another host \
+are others; ratios within a round are what can be compared.";
 
 /// The page.
 pub fn markdown(comparison: &Comparison) -> String {
@@ -42,7 +42,8 @@ fn write_table(text: &mut String, comparison: &Comparison) -> fmt::Result {
     writeln!(
         text,
         "| | M records per CPU second | Millstream handles so many times that | times librdkafka (batch, CRC) | \
-         part of the drain | part of drain + CRC + codec | M records/s | CPU s | CPU s of the host | first record ms | RSS MiB |"
+         part of the drain | part of drain + CRC + codec | M records/s | CPU s | CPU s of the host | first record ms | \
+         RSS MiB |"
     )?;
     writeln!(text, "|---|{}", "---:|".repeat(10))?;
     for row in comparison.ranked() {

@@ -17,7 +17,8 @@ const BOTTOM: f64 = 46.0;
 const TICKS: u32 = 4;
 
 const STYLE: &str = "text{font:13px system-ui,sans-serif;fill:#1f2328}.title{font-weight:600;font-size:15px}\
-.note{fill:#59636e;font-size:12px}.own{fill:#0969da}.client{fill:#8c959f}.limit{fill:none;stroke:#8c959f;stroke-dasharray:4 3}\
+.note{fill:#59636e;font-size:12px}.own{fill:#0969da}.client{fill:#8c959f}\
+.limit{fill:none;stroke:#8c959f;stroke-dasharray:4 3}\
 .spread{stroke:#1f2328;stroke-width:1.5}.grid{stroke:#d1d9e0}\
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.note{fill:#9198a1}.own{fill:#4493f8}.client{fill:#656c76}\
 .spread{stroke:#e6edf3}.grid{stroke:#3d444d}}";
