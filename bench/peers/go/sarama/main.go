@@ -41,18 +41,25 @@ func consume(request *contract.Request, settings contract.Settings, done func(co
 		done(run)
 		return nil
 	}
-	consumer, err := sarama.NewConsumer(request.Bootstrap, config)
-	if err != nil {
-		return err
-	}
 	for range request.Passes {
-		run, err := consumePartitions(consumer, request)
+		run, err := consumePass(config, request)
 		if err != nil {
 			return err
 		}
 		done(run)
 	}
-	return consumer.Close()
+	return nil
+}
+
+// consumePass has a consumer of its own: a PartitionConsumer that is closed may be known as consumed for a while still,
+// and then its partition is refused.
+func consumePass(config *sarama.Config, request *contract.Request) (contract.Run, error) {
+	consumer, err := sarama.NewConsumer(request.Bootstrap, config)
+	if err != nil {
+		return contract.Run{}, err
+	}
+	run, err := consumePartitions(consumer, request)
+	return run, errors.Join(err, consumer.Close())
 }
 
 func configuration(request *contract.Request, settings contract.Settings) (*sarama.Config, error) {
