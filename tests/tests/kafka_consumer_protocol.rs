@@ -144,12 +144,15 @@ fn a_live_group_goes_from_classic_to_consumer_member_by_member_and_back() {
     let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), "moved", &written);
     let old = [group.join("old-0", &OLD), group.join("old-1", &OLD)];
     group.wait_until_shared_by(&old);
+    wait_until_handling(&mut group, &old);
     group.stop(&[old[0]]);
     let first = group.join("new-0", &NEW);
     group.wait_until_shared_by(&[old[1], first]);
     group.stop(&[old[1]]);
     let second = group.join("new-1", &NEW);
     group.wait_until_shared_by(&[first, second]);
+    // Each has its share of what comes by now, before the first of them goes.
+    wait_until_handling(&mut group, &[first, second]);
     group.stop(&[first]);
     let back = group.join("back-0", &OLD);
     group.wait_until_shared_by(&[second, back]);
@@ -160,10 +163,14 @@ fn a_live_group_goes_from_classic_to_consumer_member_by_member_and_back() {
     group.wait_until_complete();
     group.stop(&[back, last]);
     assert_eq!(group.deliveries.repeated(), [].into());
-    for member in [old[1], first, second] {
-        assert!(!group.members[member].positions.is_empty(), "{member} handled its share");
-    }
     assert_committed_to_the_end(kafka, &java, "moved", &written);
+}
+
+/// Waits until each of these members has handled records.
+fn wait_until_handling(group: &mut GroupUnderWatch, members: &[usize]) {
+    group.wait_until(&format!("{members:?} handle their share"), |group| {
+        members.iter().all(|&member| !group.members[member].positions.is_empty())
+    });
 }
 
 #[test]
