@@ -95,13 +95,20 @@ impl StageHistogram {
     /// Counts one latency. Saturates at the highest that is told apart; never allocates.
     #[inline]
     pub(crate) fn record(&mut self, latency_ns: u64, slot: Option<u32>, offset: i64) {
-        self.record_many(latency_ns, NonZeroU32::MIN, slot, offset);
+        // Not by `record_many`: adding a number takes a sixth more instructions than adding one.
+        self.histogram.saturating_record(latency_ns);
+        self.keep_slowest(latency_ns, slot, offset);
     }
 
     /// Counts one latency several times.
     #[inline]
     pub(crate) fn record_many(&mut self, latency_ns: u64, times: NonZeroU32, slot: Option<u32>, offset: i64) {
         self.histogram.saturating_record_n(latency_ns, times.get());
+        self.keep_slowest(latency_ns, slot, offset);
+    }
+
+    #[inline]
+    fn keep_slowest(&mut self, latency_ns: u64, slot: Option<u32>, offset: i64) {
         if self.slowest.is_none_or(|slowest| latency_ns > slowest.latency_ns) {
             self.slowest = Some(Slowest { latency_ns, slot, offset });
         }
