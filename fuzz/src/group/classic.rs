@@ -15,8 +15,8 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::{Decodable, Encodable, HeaderVersion, StrBytes};
 use millstream_protocol::group::assignor::{Assignor, PartitionCounts};
 use millstream_protocol::group::classic::{ClassicConfig, ClassicGroup};
-use millstream_protocol::group::{GroupAction, GroupRequest, GroupRequestKind, TopicPartition};
 use millstream_protocol::group::consumer_protocol::{Assignment, Subscription};
+use millstream_protocol::group::{GroupAction, GroupRequest, GroupRequestKind, TopicPartition};
 use millstream_protocol::request::{ErrorCode, VersionTable, supported_versions};
 
 use crate::input::Input;
@@ -184,7 +184,8 @@ impl World {
         assert!(!self.is_over, "nothing follows `Fatal`: {action:?}");
         match action {
             GroupAction::NeedCoordinator => {
-                let is_beside = |kind| matches!(kind, GroupRequestKind::HeartbeatBeside | GroupRequestKind::Leave);
+                let is_beside =
+                    |kind| matches!(kind, GroupRequestKind::HeartbeatBeside | GroupRequestKind::Leave);
                 self.sent.retain(|(kind, _)| is_beside(*kind));
             }
             GroupAction::Send(request) => self.send(&request),
