@@ -159,7 +159,7 @@ impl World {
         if let Err(error) = self.group.on_response(kind, frame, self.now) {
             crate::says_something(&error);
             // A malformed answer ends its connection, and what is under way on it.
-            self.sent.retain(|(kind, _)| kind.is_beside_joins());
+            self.sent.retain(|(kind, _)| is_beside_joins(*kind));
         }
     }
 
@@ -243,9 +243,9 @@ impl World {
                 assert!(self.group.generation() >= 0, "no heartbeat without a generation");
             }
         }
-        if !kind.is_beside_joins() {
+        if !is_beside_joins(kind) {
             // A new one in flight means that nothing older is waited for.
-            self.sent.retain(|(kind, _)| kind.is_beside_joins());
+            self.sent.retain(|(kind, _)| is_beside_joins(*kind));
         }
         self.sent.push((kind, version));
     }
@@ -387,4 +387,9 @@ fn partitions(input: &mut Input<'_>) -> Vec<TopicPartition> {
             TopicPartition::new(topic, i32::from(choice >> 4 & 3))
         })
         .collect()
+}
+
+/// Whether a request may be under way beside a join: a heartbeat over the other connection, and the last one.
+fn is_beside_joins(kind: GroupRequestKind) -> bool {
+    matches!(kind, GroupRequestKind::HeartbeatBeside | GroupRequestKind::Leave)
 }
