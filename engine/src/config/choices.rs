@@ -26,6 +26,7 @@ pub(super) const OFFSET_RESETS: &[Choice] = &[
     synonyms("latest", &["largest", "end"]),
     synonyms("none", &["error"]),
 ];
+pub(super) const RECOVERIES: &[Choice] = &[word("rebootstrap"), word("none")];
 pub(super) const ISOLATION_LEVELS: &[Choice] = &[word("read_uncommitted"), word("read_committed")];
 pub(super) const IDLE_STRATEGIES: &[Choice] = &[word("park"), word("adaptive"), word("spin")];
 pub(super) const HUGE_PAGES: &[Choice] = &[word("off"), word("transparent")];

@@ -2,7 +2,7 @@
 
 use super::choices::{
     ADDRESS_FAMILIES, ASSIGNORS, DNS_LOOKUPS, FALSE_ONLY, GROUP_PROTOCOLS, HUGE_PAGES, IDLE_STRATEGIES,
-    ISOLATION_LEVELS, OFFSET_RESETS, SECURITY_PROTOCOLS, TRANSPORTS, TRUE_ONLY,
+    ISOLATION_LEVELS, OFFSET_RESETS, RECOVERIES, SECURITY_PROTOCOLS, TRANSPORTS, TRUE_ONLY,
 };
 use super::property::{Alias, Conversion, JavaDefault, Kind, Property, Status};
 
@@ -160,6 +160,21 @@ pub static PROPERTIES: &[Property] = &[
         "Metadata older than this is fetched again even if nothing went wrong.",
     )
     .alias("topic.metadata.refresh.interval.ms", Conversion::MinusOneIsNever),
+    used(
+        "metadata.recovery.strategy",
+        Kind::Choice(RECOVERIES),
+        "Where to look for the cluster when none of its known brokers answers: rebootstrap asks \
+         bootstrap.servers again, by name; none goes on with the known ones.",
+    )
+    .default("rebootstrap"),
+    millis(
+        "metadata.recovery.rebootstrap.trigger.ms",
+        0,
+        "300000",
+        "Metadata that could not be had for this long, but at least \
+         socket.connection.setup.timeout.ms, is asked of bootstrap.servers alone, with \
+         metadata.recovery.strategy=rebootstrap.",
+    ),
     // Memory, cores and dispatch.
     bytes(
         "memory.budget.bytes",
@@ -347,8 +362,6 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("client.rack", "records are fetched from leaders, wherever they are"),
     no_effect("exclude.internal.topics", "topics are named one by one, so none is picked by a pattern"),
     no_effect("bootstrap.resolve.timeout.ms", "names are resolved within default.api.timeout.ms"),
-    no_effect("metadata.recovery.strategy", RECOVERY),
-    no_effect("metadata.recovery.rebootstrap.trigger.ms", RECOVERY),
     no_effect("enable.metrics.push", METRICS),
     no_effect("metric.reporters", METRICS),
     no_effect("auto.include.jmx.reporter", METRICS),
@@ -445,7 +458,6 @@ pub static PROPERTIES: &[Property] = &[
 const RUST: &str = "handlers are Rust code and get bytes";
 const METRICS: &str = "statistics come from the engine's handle";
 const LOGS: &str = "logs go through `tracing`, whose subscriber decides";
-const RECOVERY: &str = "there is one way to find brokers again, and it cannot be chosen";
 const PIPELINE: &str = "each broker connection has its own order of requests";
 const VERSIONS: &str = "every broker is asked for its versions";
 const C_PROGRAMS: &str = "only a program in C can set it, and not by a text";

@@ -70,6 +70,8 @@ pub struct Config {
     pub receive_message_max_bytes: usize,
     /// Metadata older than this is fetched again.
     pub metadata_max_age: Duration,
+    /// After how long without metadata `bootstrap_servers` are asked anew; `None` where they are asked once only.
+    pub metadata_rebootstrap_trigger: Option<Duration>,
     /// For fetched data, the whole process.
     pub memory_budget_bytes: u64,
     /// What large frames lie on.
@@ -287,6 +289,8 @@ impl Config {
             max_partition_fetch_bytes: values.size("max.partition.fetch.bytes"),
             receive_message_max_bytes: values.size("receive.message.max.bytes"),
             metadata_max_age: values.millis("metadata.max.age.ms"),
+            metadata_rebootstrap_trigger: (values.word("metadata.recovery.strategy") == "rebootstrap")
+                .then(|| values.millis("metadata.recovery.rebootstrap.trigger.ms")),
             memory_budget_bytes: values.integer("memory.budget.bytes").unsigned_abs(),
             memory_huge_pages: huge_pages(&values),
             decompressed_batch_max_bytes: values.size("decompressed.batch.max.bytes"),

@@ -33,6 +33,8 @@ pub(super) struct Metadata {
     wanted_again: bool,
     /// Answers taken in so far.
     answers: u64,
+    /// Since when it is asked without an answer.
+    asking_since: Option<Instant>,
 }
 
 /// One topic as last heard.
@@ -80,6 +82,7 @@ impl Metadata {
             not_before: now,
             wanted_again: false,
             answers: 0,
+            asking_since: None,
         }
     }
 
@@ -123,6 +126,7 @@ impl Metadata {
         self.due.filter(|&due| due <= now)?;
         self.due = None;
         self.wanted_again = false;
+        self.asking_since.get_or_insert(now);
         let (names, ids) = (self.in_use.iter().cloned().collect(), self.unnamed.iter().copied().collect());
         Some(AskedTopics { names, ids })
     }
@@ -141,6 +145,7 @@ impl Metadata {
     /// Takes an answer in.
     pub(super) fn apply(&mut self, answer: MetadataAnswer, now: Instant, rng: &mut fastrand::Rng) -> Changes {
         self.answers += 1;
+        self.asking_since = None;
         let brokers: BTreeMap<_, _> =
             answer.brokers.into_iter().take(MAX_BROKERS).map(|b| (b.id, b)).collect();
         let mut changes = Changes { brokers: brokers != self.brokers, topics: false };
@@ -161,6 +166,16 @@ impl Metadata {
         let again = self.wanted_again || incomplete || unnamed;
         self.due = Some(if again { self.not_before } else { now + self.max_age });
         changes
+    }
+
+    /// When it has been asked without an answer for so long.
+    pub(super) fn gives_up_at(&self, trigger: Duration) -> Option<Instant> {
+        self.asking_since.map(|since| since + trigger)
+    }
+
+    /// Somebody else is asked from now on.
+    pub(super) fn ask_others(&mut self, now: Instant) {
+        self.asking_since = Some(now);
     }
 
     /// One topic.
@@ -343,5 +358,22 @@ mod tests {
         other.topics[0].name = "other".into();
         metadata.apply(other, now, &mut rng);
         assert!(metadata.topic("other").is_none());
+    }
+
+    #[test]
+    fn without_an_answer_for_too_long_others_are_asked() {
+        let now = Instant::now();
+        let (mut metadata, mut rng) = metadata(now);
+        let trigger = Duration::from_secs(300);
+        assert_eq!(metadata.gives_up_at(trigger), None, "nobody was asked");
+        metadata.take_due(now).unwrap();
+        metadata.failed(now, &mut rng);
+        let later = now + Duration::from_secs(100);
+        metadata.take_due(later).unwrap();
+        assert_eq!(metadata.gives_up_at(trigger), Some(now + trigger), "failures do not put it off");
+        metadata.ask_others(later);
+        assert_eq!(metadata.gives_up_at(trigger), Some(later + trigger));
+        metadata.apply(answer(0, 1, ErrorCode::NONE), later, &mut rng);
+        assert_eq!(metadata.gives_up_at(trigger), None);
     }
 }

@@ -44,6 +44,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_protocol::backoff::Backoff;
+use millstream_protocol::request::ErrorCode;
 
 pub(crate) use brokers::Endpoint;
 pub(crate) use seam::{
@@ -231,6 +232,7 @@ impl Control {
         [
             self.brokers.deadline(),
             self.metadata.deadline(),
+            self.rebootstrap_at(),
             self.coordinator.as_ref().and_then(Coordinator::deadline),
             self.positions.deadline(),
             self.lookups.deadline(),
@@ -267,6 +269,9 @@ impl Control {
     fn advance(&mut self, now: Instant) {
         if self.stopping.as_ref().is_some_and(Stopping::has_ended) {
             return;
+        }
+        if self.rebootstrap_at().is_some_and(|at| at <= now) {
+            self.rebootstrap("no broker has told metadata for too long", now);
         }
         if let Some(AskedTopics { names: topics, ids }) = self.metadata.take_due(now) {
             let ask = Ask::Metadata { topics, ids, create: self.config.allow_auto_create_topics };
@@ -321,6 +326,20 @@ impl Control {
         }
     }
 
+    /// When the servers asked first are to be asked anew, if no metadata comes.
+    fn rebootstrap_at(&self) -> Option<Instant> {
+        // Sooner, no connection would be given the time to be set up.
+        let trigger =
+            self.config.metadata_rebootstrap_trigger?.max(self.config.socket_connection_setup_timeout);
+        self.metadata.gives_up_at(trigger)
+    }
+
+    fn rebootstrap(&mut self, reason: &'static str, now: Instant) {
+        tracing::warn!("bootstrap.servers are asked anew: {reason}");
+        self.metadata.ask_others(now);
+        self.brokers.rebootstrap(now);
+    }
+
     fn on_metadata(&mut self, result: Result<Answer, Failure>, now: Instant) {
         let answer = match result {
             Ok(Answer::Metadata(answer)) if answer.error.is_ok() => answer,
@@ -330,6 +349,11 @@ impl Control {
             }
             other => {
                 tracing::debug!(?other, "no metadata");
+                let is_sent_away = matches!(&other, Ok(Answer::Metadata(answer))
+                    if answer.error == ErrorCode::REBOOTSTRAP_REQUIRED);
+                if is_sent_away && self.config.metadata_rebootstrap_trigger.is_some() {
+                    self.rebootstrap("a broker has asked for that", now);
+                }
                 self.metadata.failed(now, &mut self.rng);
                 return;
             }

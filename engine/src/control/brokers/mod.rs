@@ -101,6 +101,8 @@ pub(super) enum BrokerEvent {
 pub(super) struct Brokers {
     shared: Shared,
     bootstrap: Vec<Endpoint>,
+    /// The servers asked first may be asked again.
+    rebootstraps: bool,
     channels: BTreeMap<ChannelKey, Channel>,
     first_contact: Option<FirstContact>,
 }
@@ -177,6 +179,7 @@ impl Brokers {
         Self {
             shared,
             bootstrap,
+            rebootstraps: config.metadata_rebootstrap_trigger.is_some(),
             channels: BTreeMap::from([(ChannelKey::Any, any)]),
             first_contact: Some(first_contact),
         }
@@ -234,16 +237,30 @@ impl Brokers {
         self.channels.clear();
     }
 
-    /// The brokers of the cluster, so that anybody can be any of them; the servers asked first stay the last resort.
+    /// The brokers of the cluster, so that anybody can be any of them; the servers asked first stay the last resort,
+    /// unless they are to be asked once only.
     pub(super) fn set_known<'a>(&mut self, brokers: impl Iterator<Item = &'a BrokerAddress>, now: Instant) {
         let brokers: Vec<&BrokerAddress> = brokers.collect();
         self.close_unknown_leaders(&brokers);
         let mut targets: Vec<Endpoint> = brokers.iter().map(|broker| broker.endpoint()).collect();
-        targets.extend(self.bootstrap.iter().cloned());
+        if self.rebootstraps || targets.is_empty() {
+            targets.extend(self.bootstrap.iter().cloned());
+        }
         let mut seen = std::collections::BTreeSet::new();
         targets.retain(|target| seen.insert(target.clone()));
         if let Some(any) = self.channels.get_mut(&ChannelKey::Any) {
             any.set_targets(targets, now, &mut self.shared);
+        }
+    }
+
+    /// Forgets whom it asked, and begins with the servers asked first, whose names are looked up again (KIP-899).
+    pub(super) fn rebootstrap(&mut self, now: Instant) {
+        for endpoint in &self.bootstrap {
+            self.shared.resolver.forget(endpoint);
+        }
+        if let Some(any) = self.channels.get_mut(&ChannelKey::Any) {
+            any.close("the cluster is looked for anew", &mut self.shared);
+            any.set_targets(self.bootstrap.clone(), now, &mut self.shared);
         }
     }
 

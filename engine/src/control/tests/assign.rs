@@ -382,3 +382,38 @@ fn a_log_that_was_cut_goes_on_at_the_cut_and_says_what_is_gone() {
         assert!(failed.is_none_or(|error| error.contains("the log was cut below offset 8")));
     }
 }
+
+fn metadata_asked(world: &World) -> usize {
+    world.members[0].sent.iter().filter(|(api, _)| *api == ApiKey::Metadata as i16).count()
+}
+
+#[test]
+fn a_broker_that_sends_clients_away_has_them_begin_with_the_bootstrap_servers() {
+    for (strategy, connections) in [("rebootstrap", 3), ("none", 1)] {
+        let mut world = World::new(1, &[("t", 1)]);
+        let away = Fault::error(ApiKey::Metadata, ResponseError::RebootstrapRequired);
+        world.cluster.inject(away.times(2), world.now);
+        let settings = [("metadata.recovery.strategy", strategy)];
+        world.start(&settings, assign("t", None, StartPosition::Offset(0)), 1);
+        assert!(world.run_until(10 * SECOND, |world| world.members[0].open.len() == 1));
+        assert_eq!(metadata_asked(&world), 3);
+        assert_eq!(world.cluster.counters().connections, connections, "{strategy}");
+    }
+}
+
+#[test]
+fn where_no_known_broker_answers_the_bootstrap_servers_are_asked_again_unless_they_are_not_to_be() {
+    for (strategy, goes_on) in [("rebootstrap", true), ("none", false)] {
+        let mut world = World::new(2, &[("t", 1)]);
+        // Where broker 1 says that it is, nobody listens.
+        world.cluster.set_address(1, "127.0.0.1", 9_009).unwrap();
+        let settings = [("metadata.recovery.strategy", strategy), ("metadata.max.age.ms", "1000")];
+        world.start(&settings, assign("t", None, StartPosition::Offset(0)), 1);
+        world.run(3 * SECOND);
+        world.cluster.stop_broker(2, world.now).unwrap();
+        world.run(SECOND);
+        let before = metadata_asked(&world);
+        world.run(20 * SECOND);
+        assert_eq!(metadata_asked(&world) > before, goes_on, "{strategy}");
+    }
+}

@@ -69,7 +69,14 @@ impl Cluster {
                 },
             });
         }
+        // Since version 13 a broker can send its clients away.
+        let sent_away = ResponseError::RebootstrapRequired.code();
+        let error_code = request
+            .injected_error
+            .filter(|code| request.api_version >= 13 && *code == sent_away)
+            .unwrap_or(0);
         MetadataResponse::default()
+            .with_error_code(error_code)
             .with_brokers(self.broker_metadata())
             .with_cluster_id(Some(StrBytes::from_string(self.config.cluster_id.clone())))
             .with_controller_id(BrokerId(self.controller()))
