@@ -6,6 +6,9 @@ use super::lane::Lane;
 #[derive(Default)]
 pub(crate) struct Lanes {
     by_slot: Vec<Option<Box<Lane>>>,
+    /// How often a lane was looked at, so that tests can tell what grows with the number of lanes.
+    #[cfg(test)]
+    looks: std::cell::Cell<usize>,
 }
 
 impl Lanes {
@@ -21,6 +24,7 @@ impl Lanes {
 
     /// Takes a lane out; bring it back with [`Lanes::put_back`], or drop it to close it.
     pub(crate) fn take(&mut self, slot: u32) -> Option<Box<Lane>> {
+        self.note_look();
         self.by_slot.get_mut(slot as usize)?.take()
     }
 
@@ -32,11 +36,13 @@ impl Lanes {
 
     /// Looks at a lane.
     pub(crate) fn peek(&self, slot: u32) -> Option<&Lane> {
+        self.note_look();
         self.by_slot.get(slot as usize)?.as_deref()
     }
 
     /// Looks at a lane to change it.
     pub(crate) fn peek_mut(&mut self, slot: u32) -> Option<&mut Lane> {
+        self.note_look();
         self.by_slot.get_mut(slot as usize)?.as_deref_mut()
     }
 
@@ -47,6 +53,20 @@ impl Lanes {
 
     /// All open lanes.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Lane> {
-        self.by_slot.iter().filter_map(|lane| lane.as_deref())
+        self.by_slot.iter().filter_map(|lane| lane.as_deref()).inspect(|_| self.note_look())
+    }
+
+    #[cfg(test)]
+    fn note_look(&self) {
+        self.looks.set(self.looks.get() + 1);
+    }
+
+    #[cfg(not(test))]
+    fn note_look(&self) {}
+
+    /// How often a lane was looked at.
+    #[cfg(test)]
+    pub(crate) fn looks(&self) -> usize {
+        self.looks.get()
     }
 }

@@ -20,6 +20,22 @@ fn rig(partitions: i32) -> Rig {
 }
 
 #[test]
+fn a_fetch_looks_at_as_many_lanes_beside_idle_ones_as_without_them() {
+    let looks = |partitions| {
+        let mut rig = rig(partitions);
+        rig.deliver(0, 0, 3);
+        let before = rig.shard.lanes.looks();
+        for round in 1..10 {
+            rig.deliver(0, 3 * round, 3);
+            assert_eq!(rig.brokers.fetches[0].asks(), [format!("0@{}", 3 * round + 3)]);
+            assert_eq!(rig.marked(), Some(3 * round + 3));
+        }
+        rig.shard.lanes.looks() - before
+    };
+    assert_eq!(looks(LANES), looks(1));
+}
+
+#[test]
 fn idle_lanes_are_not_looked_at_when_memory_is_short() {
     let mut rig = rig(LANES);
     let first = rig.fetch();
