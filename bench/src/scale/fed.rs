@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::io::{BufRead, Write};
+use std::io::Write;
 use std::sync::{Arc, Barrier};
 
 use lexopt::prelude::*;
@@ -12,6 +12,7 @@ use millstream::{Batch, Context, Handler, Outcome};
 use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::process::{Done, Report, wait_for_line};
 use crate::contract::{Failure, max_rss_kb};
 
 /// What the shards are fed with.
@@ -37,28 +38,6 @@ pub(super) struct Feed {
     pub(super) waits: bool,
     /// Look at no record: the engine walks them.
     pub(super) skips: bool,
-}
-
-/// What one shard did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Done {
-    pub(super) records: u64,
-    pub(super) bytes: u64,
-    pub(super) batches: u64,
-    pub(super) dispatches: u64,
-    pub(super) fetches: u64,
-    pub(super) marks: u64,
-    pub(super) cpu_ns: u64,
-    pub(super) wall_ns: u64,
-}
-
-/// What a process that is fed prints.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Report {
-    /// What each shard did.
-    pub(super) shards: Vec<Done>,
-    /// The largest resident size of the process, KiB.
-    pub(super) max_rss_kb: u64,
 }
 
 impl Default for Feed {
@@ -191,14 +170,6 @@ impl Feed {
         }
         Ok(answer)
     }
-}
-
-/// Says that everything is ready, and waits for the word to begin.
-fn wait_for_line() {
-    let mut line = String::new();
-    let told = writeln!(std::io::stdout(), "ready").and_then(|()| std::io::stdout().flush());
-    // Whoever does not listen does not wait for us either.
-    let _ = told.and_then(|()| std::io::stdin().lock().read_line(&mut line));
 }
 
 /// Touches each value, or nothing.

@@ -1,60 +1,69 @@
 //! What a fetch costs, and how much memory is used, beside ever more idle partitions in the fetch session.
 
-use std::process::Command;
-
-use super::fed::{Feed, Report};
+use super::fed::Feed;
+use super::process::{Report, Running};
 use super::report::{Cell, Row, Table};
 use crate::contract::Failure;
 
 const PARTITIONS: [usize; 4] = [10, 100, 1_000, 10_000];
-/// Answers to measure over: one small batch of one partition each.
-const ANSWERS: u64 = 100_000;
+/// Records in a batch, and batches in an answer that brings records.
 const RECORDS: usize = 10;
+const VALUE_BYTES: usize = 100;
+/// Answers to measure over.
+const ANSWERS: u64 = 100_000;
+/// Answers before that.
+const WARM_UP_ANSWERS: u64 = 2_000;
+/// The shard's core.
+const CORE: usize = 0;
 
-/// Alternates the numbers of partitions, each in a process of its own.
+/// Alternates the numbers of partitions, each in a process of its own that is fed from memory.
 ///
 /// # Errors
 /// When a shard fails.
 pub(super) fn measure(rounds: usize) -> Result<Table, Failure> {
-    let mut fetch_ns: Vec<Vec<f64>> = vec![Vec::new(); PARTITIONS.len()];
-    let mut ratios = fetch_ns.clone();
-    let mut memory = fetch_ns.clone();
+    let table = alternate(rounds, |index| {
+        let feed = Feed {
+            records_per_batch: RECORDS,
+            value_bytes: VALUE_BYTES,
+            batches_per_answer: 1,
+            partitions: PARTITIONS[index],
+            warm_up_answers: WARM_UP_ANSWERS,
+            answers: ANSWERS,
+            cores: vec![CORE],
+            waits: true,
+            ..Feed::default()
+        };
+        Running::alone(&feed.arguments())
+    })?;
+    let about =
+        "fed from memory, so without system calls; the broker that answers is in the same thread and counts";
+    Ok(Table { about: self::about(about), ..table })
+}
+
+fn alternate(
+    rounds: usize,
+    mut report: impl FnMut(usize) -> Result<Report, Failure>,
+) -> Result<Table, Failure> {
+    let mut columns: Vec<[Vec<f64>; 3]> = PARTITIONS.iter().map(|_| Default::default()).collect();
     for round in 0..=rounds {
-        let mut first = 0.0;
-        for (index, &partitions) in PARTITIONS.iter().enumerate() {
-            let feed = Feed {
-                records_per_batch: RECORDS,
-                batches_per_answer: 1,
-                partitions,
-                answers: ANSWERS,
-                cores: vec![0],
-                ..Feed::default()
-            };
-            let output = Command::new(std::env::current_exe()?).args(feed.arguments()).output()?;
-            let report: Report = serde_json::from_slice(&output.stdout)?;
+        let mut first = None;
+        for (index, columns) in columns.iter_mut().enumerate() {
+            let report = report(index)?;
             let done = report.shards.first().ok_or("there is one shard")?;
             let cost = done.cpu_ns as f64 / done.fetches as f64;
-            if index == 0 {
-                first = cost;
-            }
+            let ratio = cost / *first.get_or_insert(cost);
             if round > 0 {
-                fetch_ns[index].push(cost);
-                ratios[index].push(cost / first);
-                memory[index].push(report.max_rss_kb as f64 / 1024.0);
+                let values = [cost, ratio, report.max_rss_kb as f64 / 1024.0];
+                columns.iter_mut().zip(values).for_each(|(column, value)| column.push(value));
             }
         }
     }
-    let cells = fetch_ns.into_iter().zip(ratios).zip(memory);
-    let rows = PARTITIONS.iter().zip(cells).map(|(partitions, ((fetch_ns, ratios), memory))| Row {
+    let rows = PARTITIONS.iter().zip(columns).map(|(partitions, columns)| Row {
         name: format!("{partitions} partitions"),
-        cells: [fetch_ns, ratios, memory].into_iter().map(Cell::new).collect(),
+        cells: columns.into_iter().map(Cell::new).collect(),
     });
     Ok(Table {
-        about: format!(
-            "One partition gets a batch of {RECORDS} records in each answer, the others lie idle in the fetch \
-             session: CPU of the shard per fetch, the handling and the answering broker in the same thread included, \
-             and the largest resident size of the process. Goal: at most 1.2 times the CPU beside 10 000 partitions."
-        ),
+        about: String::new(),
         columns: ["ns per fetch", "times the first", "MiB"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
     })

@@ -4,6 +4,8 @@ mod batches;
 mod commits;
 mod fed;
 mod idle;
+mod process;
+mod reading;
 mod report;
 mod shards;
 
@@ -15,14 +17,16 @@ use crate::compare::Host;
 use crate::contract::Failure;
 use report::Table;
 
-const USAGE: &str = "usage: millstream-bench scale shards|batches|idle|commits [--rounds N] [--out FOLDER]
-       millstream-bench scale fed [OPTIONS]
+const USAGE: &str = "usage: millstream-bench scale NAME [--rounds N] [--out FOLDER]
+       millstream-bench scale fed|read [OPTIONS]
 
-  shards    two shards of one process beside two processes, fed from memory, on cores 0 and 1
-  batches   what a record batch costs beside its records, fed from memory
-  idle      what a fetch costs beside ever more idle partitions, fed from memory
-  commits   what a commit and a fetch cost an engine with ever more partitions, over a socket
-  fed       runs shards that are fed from memory, and prints what they did as JSON
+  shards           two shards of one process beside two processes, fed from memory, on cores 0 and 1
+  shards-sockets   the same, from a broker on these cores
+  batches          what a record batch costs beside its records, fed from memory
+  idle             what a fetch costs beside ever more idle partitions, fed from memory
+  commits          what a commit and a fetch cost an engine with ever more partitions, over a socket
+  fed              runs shards that are fed from memory, and prints what they did as JSON
+  read             runs an engine that reads a topic, and prints what its shards did as JSON
 
   --rounds N     rounds that count; one before them does not [7]
   --out FOLDER   also writes NAME.md and NAME.json there
@@ -42,7 +46,9 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     };
     let measure = match &*name {
         "fed" => return fed::run(parser),
-        "shards" => shards::measure,
+        "read" => return reading::run(parser),
+        "shards" => shards::measure_fed,
+        "shards-sockets" => shards::measure_read,
         "batches" => batches::measure,
         "idle" => idle::measure,
         "commits" => commits::measure,
