@@ -38,7 +38,7 @@ impl Peer for Millstream {
         let hlog = self.hlog.ok_or("--hlog FILE is missing")?;
         let prepared = prepare(request)?;
         let settings = settings(&prepared);
-        let probe = Arc::new(Mutex::new(Probe::new(request, started)?));
+        let probe = Arc::new(Mutex::new(Probe::new(request, started)));
         let lanes = Arc::clone(&probe);
         let engine = prepared.start(move |_| Ok::<_, Infallible>(Lane(Arc::clone(&lanes))))?;
         engine.wait()?;

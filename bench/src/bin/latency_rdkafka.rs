@@ -1,5 +1,5 @@
-//! librdkafka under the latency harness: how long each record took to the program that polls it. `--hlog FILE` and
-//! `--mode single|batch` beside the options of every peer.
+//! librdkafka under the latency harness: how long each record took to the program that polls it. `--hlog FILE`, `--mode
+//! single|batch` and `--poll-timeout-ms N` beside the options of every peer.
 //!
 //! A call for one message returns as soon as there is one. A call for a batch returns when it is full or its time is
 //! up, so that time is the shortest there is, a millisecond.
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
 struct Rdkafka {
     hlog: Option<PathBuf>,
     takes_batches: bool,
+    poll_timeout: Option<Duration>,
 }
 
 impl Peer for Rdkafka {
@@ -35,14 +36,19 @@ impl Peer for Rdkafka {
     }
 
     fn own_option(&mut self, name: &str, parser: &mut lexopt::Parser) -> Result<bool, lexopt::Error> {
-        if name != "mode" {
-            return hlog_option(&mut self.hlog, name, parser);
+        match name {
+            "mode" => {
+                self.takes_batches = match &*parser.value()?.string()? {
+                    "single" => false,
+                    "batch" => true,
+                    other => return Err(format!("--mode {other}: use single or batch").into()),
+                };
+            }
+            "poll-timeout-ms" => {
+                self.poll_timeout = Some(Duration::from_millis(parser.value()?.parse()?));
+            }
+            _ => return hlog_option(&mut self.hlog, name, parser),
         }
-        self.takes_batches = match &*parser.value()?.string()? {
-            "single" => false,
-            "batch" => true,
-            other => return Err(format!("--mode {other}: use single or batch").into()),
-        };
         Ok(true)
     }
 
@@ -51,13 +57,15 @@ impl Peer for Rdkafka {
         let properties = properties(request);
         let consumer = Consumer::new(&properties)?;
         consumer.assign_from_beginning(&request.topic, request.partitions)?;
-        let mut probe = Probe::new(request, started)?;
+        let mut probe = Probe::new(request, started);
+        let usual = if self.takes_batches { BATCH_TIMEOUT } else { SINGLE_TIMEOUT };
+        let timeout = self.poll_timeout.unwrap_or(usual);
         let mut wait = Waiting { limit: request.idle_timeout, since: Instant::now() };
         if self.takes_batches {
             let mut batch = Batch::new(BATCH_MESSAGES);
             while probe.records() < request.records {
                 let before = probe.records();
-                for record in consumer.poll_into(&mut batch, BATCH_TIMEOUT) {
+                for record in consumer.poll_into(&mut batch, timeout) {
                     let record = record?;
                     probe.handle(record.key, record.value);
                 }
@@ -65,7 +73,7 @@ impl Peer for Rdkafka {
             }
         } else {
             while probe.records() < request.records {
-                let message = consumer.poll(SINGLE_TIMEOUT);
+                let message = consumer.poll(timeout);
                 if let Some(message) = &message {
                     let record = message.record()?;
                     probe.handle(record.key, record.value);

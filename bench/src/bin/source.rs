@@ -1,8 +1,9 @@
-//! The helper of the comparison: a broker that replays a workload, or a delay before a broker, in a process of its own.
+//! The helper of comparisons: a broker that replays a workload or keeps a schedule, a producer that does, or a delay
+//! before a broker, in a process of its own.
 //!
-//! `source replay WORKLOAD` (a name, or a workload as JSON) or `source delay MICROSECONDS`. It answers on stdout in
-//! JSON, takes commands on stdin, and ends when that does. To look at a workload with any client, run
-//! `source replay 100b` in a terminal.
+//! `source replay WORKLOAD` (a name, or a workload as JSON), `source delay MICROSECONDS`, and for latency `source tick
+//! spin|sleep` or `source produce HOST:PORT`. It answers on stdout in JSON, takes commands on stdin, and ends when that
+//! does. To look at a workload with any client, run `source replay 100b` in a terminal.
 
 use std::error::Error;
 use std::io::Write;
@@ -11,7 +12,11 @@ use std::time::Duration;
 
 use lexopt::prelude::*;
 use millstream_bench::brokers::serve;
+use millstream_bench::latency::{self, Waits};
 use millstream_bench::workload::{self, Workload};
+
+const USAGE: &str = "usage: source replay WORKLOAD | source delay MICROSECONDS | source tick spin|sleep | \
+                     source produce HOST:PORT";
 
 fn main() -> ExitCode {
     match run() {
@@ -36,7 +41,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     match &words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["replay", workload] => serve::replay(&workload_of(workload)?)?,
         ["delay", us] => serve::delay(Duration::from_micros(us.parse()?))?,
-        _ => return Err("usage: source replay WORKLOAD | source delay MICROSECONDS".into()),
+        ["tick", waits] => {
+            latency::tick(Waits::by_name(waits).ok_or_else(|| format!("{waits}: use spin or sleep"))?)?;
+        }
+        ["produce", broker] => latency::produce_on_time(broker.parse()?)?,
+        _ => return Err(USAGE.into()),
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Live records on their schedule, into whatever broker.
 
 use std::io::Write;
-use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
@@ -10,7 +9,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use millstream_protocol::record::BuildError;
 
 use super::Error;
-use crate::latency::{Stamps, now_ns};
 use crate::workload::{Append, Live, PartitionWriter, Truth, Workload};
 
 /// The longest that a feed sleeps before it looks whether it is to end.
@@ -79,10 +77,7 @@ fn run(
 ) -> Result<(), Error> {
     let Some(live) = &workload.live else { return Ok(()) };
     let (partitions, mut writers) = (workload.live_partitions(), writers(workload));
-    let (start, start_ms, start_ns) = (Instant::now(), now_ms(), now_ns());
-    if let Err(error) = rustix::thread::set_current_timer_slack(Some(NonZeroU64::MIN)) {
-        tracing::debug!(%error, "live records are later by the timer's slack");
-    }
+    let (start, start_ms) = (Instant::now(), now_ms());
     for Append { at, place, records } in Live::appends(live, writers.len()) {
         loop {
             let left = (start + at).saturating_duration_since(Instant::now());
@@ -95,15 +90,7 @@ fn run(
             std::thread::sleep(left.min(LONGEST_SLEEP));
         }
         // The time at which it was due, so that a feed that is late makes nothing look fast.
-        let due_ms = start_ms + at.as_millis() as i64;
-        let batch = match live.is_stamped {
-            true => {
-                let intended_ns = start_ns + at.as_nanos() as u64;
-                let stamps = Stamps { intended_ns, sent_ns: now_ns() };
-                writers[place].stamped_batch(records, due_ms, stamps)?
-            }
-            false => writers[place].live_batch(records, due_ms)?,
-        };
+        let batch = writers[place].live_batch(records, start_ms + at.as_millis() as i64)?;
         append(partitions[place], batch)?;
     }
     Ok(())

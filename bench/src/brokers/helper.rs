@@ -14,7 +14,7 @@ use super::Error;
 const PROGRAM: &str = "source";
 
 /// A running helper.
-pub(super) struct Helper {
+pub(crate) struct Helper {
     what: String,
     child: Child,
     /// Taken when it is to end.
@@ -24,7 +24,7 @@ pub(super) struct Helper {
 
 impl Helper {
     /// Starts the helper program with these arguments, on one core if one is given.
-    pub(super) fn start(what: &str, arguments: &[&str], core: Option<usize>) -> Result<Self, Error> {
+    pub(crate) fn start(what: &str, arguments: &[&str], core: Option<usize>) -> Result<Self, Error> {
         let program = program()?;
         let mut command = match core {
             Some(core) => {
@@ -44,14 +44,14 @@ impl Helper {
     }
 
     /// Sends a command.
-    pub(super) fn tell(&mut self, line: &str) -> Result<(), Error> {
+    pub(crate) fn tell(&mut self, line: &str) -> Result<(), Error> {
         let Some(commands) = &mut self.commands else { return Ok(()) };
         let written = writeln!(commands, "{line}").and_then(|()| commands.flush());
         written.map_err(|source| Error::Helper { what: format!("{} ({line})", self.what), source })
     }
 
     /// Waits for the next answer.
-    pub(super) fn answer<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+    pub(crate) fn answer<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let mut line = String::new();
         self.answers
             .read_line(&mut line)

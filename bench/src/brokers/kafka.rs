@@ -38,7 +38,7 @@ const TOPIC_PROPERTIES: &[(&str, &str)] = &[
 
 /// A topic under both of its names: which one Produce wants depends on the version.
 #[derive(Clone)]
-struct Topic {
+pub(crate) struct Topic {
     name: TopicName,
     id: Uuid,
 }
@@ -128,7 +128,8 @@ fn start_delay(one_way: Duration, core: Option<usize>) -> Result<(Helper, Socket
     Ok((helper, address))
 }
 
-fn look_up(client: &mut Client, name: &str) -> Result<Topic, Error> {
+/// A topic by its name.
+pub(crate) fn look_up(client: &mut Client, name: &str) -> Result<Topic, Error> {
     let name = TopicName(StrBytes::from_string(name.to_owned()));
     let asked = MetadataRequestTopic::default().with_name(Some(name.clone()));
     let request = MetadataRequest::default().with_topics(Some(vec![asked]));
@@ -169,7 +170,7 @@ fn preload(
 }
 
 /// Writes one batch to each of these partitions.
-fn produce(client: &mut Client, topic: &Topic, batches: Vec<(u32, Vec<u8>)>) -> Result<(), Error> {
+pub(crate) fn produce(client: &mut Client, topic: &Topic, batches: Vec<(u32, Vec<u8>)>) -> Result<(), Error> {
     let partitions = batches.into_iter().map(|(partition, batch)| {
         PartitionProduceData::default().with_index(partition as i32).with_records(Some(Bytes::from(batch)))
     });

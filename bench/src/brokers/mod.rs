@@ -6,8 +6,8 @@
 
 mod error;
 mod feed;
-mod helper;
-mod kafka;
+pub(crate) mod helper;
+pub(crate) mod kafka;
 mod proxy;
 mod replay;
 pub mod serve;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use error::Error;
 pub use proxy::DelayProxy;
+pub(crate) use serve::say;
 
 use crate::workload::{Truth, Workload};
 

@@ -137,7 +137,8 @@ fn preload(workload: &Workload, partition: u32, handle: &Handle, topic: &str) ->
     Ok(*writer.truth())
 }
 
-fn say(answer: &impl Serialize) -> Result<(), Error> {
+/// Answers with a line of JSON.
+pub(crate) fn say(answer: &impl Serialize) -> Result<(), Error> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, answer)
         .map_err(io::Error::from)

@@ -2,53 +2,55 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::PathBuf;
 
 use lexopt::prelude::*;
 
-use super::clients::{ALL, Client};
-use super::histograms::Latencies;
-use super::jitter;
-use super::report::{Report, Row};
-use crate::brokers::{Kind, Source};
-use crate::compare::Host;
-use crate::contract::{Failure, Outcome, Request};
-use crate::workload::{Live, Workload, by_name};
+use super::clients::{ALL, Client, Ready};
+use super::report::Report;
+use super::rounds::{Plan, Rate};
+use super::source::{Source, Waits};
+use super::ticks::{MAX_VALUE_BYTES, Ticks};
+use crate::brokers::Kind;
+use crate::compare::{Builder, Host, Program};
+use crate::contract::Failure;
 
 /// The page of `--help`, but for the list of clients.
 const USAGE: &str = "usage: millstream-bench latency [OPTIONS]
 
-An open loop: a writer sends records at a fixed rate, whatever their reader does, and each carries the times at which it
-was due and left. How long it took until its handler had it goes into histograms (.hlog), a table and curves.
+An open loop: a source sends records at a fixed rate, whatever their reader does, and each carries the time at which it
+was due. How long it took until its handler had it goes into histograms (.hlog), a table and curves.
 
-  --broker replay|kafka  replay: a broker in memory, so that what is measured is wire to handler (default);
-                         kafka: Apache Kafka, so that it is produce to handler
-  --rates LIST           records per second (default: 1000,10000,100000); 1 shows what idling costs
+  --broker replay|kafka  replay: a broker in memory that sends each record when it is due, so that what is measured is
+                         wire to handler (default); kafka: a producer and Apache Kafka, so that it is produce to handler
+  --rates LIST           records per second, or a percentage of what the slowest client can do
+                         (default: 1000,10000,100000,70%)
   --clients LIST         of those below (default: all)
-  --seconds N            how long each run sends, beside the half second that is not counted (default: 5)
+  --seconds N            how long each run is counted (default: 5)
   --rounds N             runs of each client and rate, in turn, beside one that is not counted (default: 3)
-  --broker-core N        default: 0
-  --client-core N        default: 1
+  --value-bytes N        default: 100
+  --broker-core N|any    default: 0
+  --client-core N|any    default: 1
+  --no-build             take the programs that were built before
   --out DIR              where to write (default: bench/results/latency-BROKER)
 
 Clients:
 ";
 
-/// How long the host's own gaps are looked at.
-const JITTER_TIME: Duration = Duration::from_secs(2);
-/// With these many bytes a record is like those of the main comparison.
-const WORKLOAD: &str = "100b";
+/// The program that sends records.
+const SOURCE: &str = "source";
+
+/// An hour, and as many rounds as anyone waits for.
+const SECONDS_MAX: u64 = 3_600;
+const ROUNDS_MAX: u32 = 100;
 
 struct Options {
     kind: Kind,
-    rates: Vec<u64>,
+    broker_core: Option<usize>,
+    builds: bool,
     clients: Vec<Client>,
-    seconds: u64,
-    rounds: u32,
-    broker_core: usize,
-    client_core: usize,
-    out: Option<PathBuf>,
+    /// Without clients: which of them are there is not known yet.
+    plan: Plan,
 }
 
 /// Runs the command.
@@ -57,119 +59,106 @@ struct Options {
 /// If its arguments are wrong, or a client fails.
 pub fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     let command = command_line();
-    let Some(options) = parse(parser)? else {
-        let clients = ALL.iter().map(|client| format!("  {:<20} {}\n", client.name, client.what));
+    let Some(Options { kind, broker_core, builds, clients, mut plan }) = parse(parser)? else {
+        let clients = ALL.iter().map(|client| format!("  {:<26} {}\n", client.name, client.what));
         let page = format!("{USAGE}{}", clients.collect::<String>());
         return Ok(std::io::stdout().write_all(page.as_bytes())?);
     };
-    let broker = if options.kind == Kind::Replay { "replay" } else { "kafka" };
-    let out = options.out.clone().unwrap_or_else(|| format!("bench/results/latency-{broker}").into());
-    fs::create_dir_all(&out).map_err(|error| format!("{}: {error}", out.display()))?;
-    let mut report =
-        Report::new(command, Host::probe(), jitter::gaps(Some(options.client_core), JITTER_TIME)?);
-    let (there, absent): (Vec<Client>, Vec<Client>) =
-        options.clients.iter().partition(|client| client.program().is_some());
-    report.absent = absent.iter().map(|client| client.name).collect();
-    for &rate in &options.rates {
-        let rows = at_rate(&options, rate, &there, &out, &mut report)?;
-        report.add_rate(rate, rows);
-    }
-    report.save(&out)
-}
-
-/// All rounds of all clients at one rate.
-fn at_rate(
-    options: &Options,
-    rate: u64,
-    clients: &[Client],
-    out: &Path,
-    report: &mut Report,
-) -> Result<Vec<Row>, Failure> {
-    let workload = workload(rate, options.seconds)?;
-    let mut source = Source::start(options.kind, &workload, Some(options.broker_core))?;
-    report.broker = source.description();
-    let mut runs: Vec<(Latencies, Vec<Outcome>)> = Vec::new();
-    for _ in clients {
-        runs.push((Latencies::new()?, Vec::new()));
-    }
-    for round in 0..=options.rounds {
-        for (client, (latencies, outcomes)) in clients.iter().zip(&mut runs) {
-            source.renew()?;
-            let hlog = out.join(format!("{}-{rate}.hlog", client.name));
-            let request =
-                Request::new(source.bootstrap(), source.topic(), workload.partitions, workload.records());
-            let outcome = client.run(&request, Some(options.client_core), &hlog)?;
-            // Nothing is left to do if stderr is closed.
-            let _ = writeln!(std::io::stderr(), "{rate}/s, round {round}: {} done", client.name);
-            // The first round warms what is cold.
-            if round > 0 {
-                latencies.add(&Latencies::load(&hlog)?)?;
-                outcomes.push(outcome);
-            }
-            if round == options.rounds {
-                let lasted = Duration::from_secs_f64(outcomes.iter().map(|outcome| outcome.wall_s).sum());
-                latencies.save(&hlog, lasted)?;
-            }
+    fs::create_dir_all(&plan.out).map_err(|error| format!("{}: {error}", plan.out.display()))?;
+    let builder = Builder::new(builds)?;
+    builder.command(Program::Cargo { bin: SOURCE, is_peer: false })?;
+    let mut absent = Vec::new();
+    for client in clients {
+        match builder.command(client.library.program()) {
+            Ok(program) => plan.clients.push(Ready { client, program }),
+            Err(reason) => absent.push((client.name, reason)),
         }
     }
-    let rows = clients.iter().zip(runs).map(|(client, (latencies, outcomes))| Row {
-        client: client.name,
-        what: client.what,
-        latencies,
-        outcomes,
-    });
-    Ok(rows.collect())
+    let host = Host::probe();
+    let mut source = Source::start(kind, broker_core, waits(broker_core, plan.client_core))?;
+    let (idle, rates) = plan.run(&mut source)?;
+    let report = Report {
+        command,
+        host,
+        source: source.description().to_owned(),
+        clients_core: plan.client_core,
+        value_bytes: plan.value_bytes,
+        absent,
+        idle,
+        rates,
+    };
+    report.save(&plan.out)
 }
 
-fn workload(rate: u64, seconds: u64) -> Result<Workload, Failure> {
-    let plain = by_name(WORKLOAD).ok_or("the main workload has gone")?;
-    let live = Live { records_per_s: rate, for_ms: 500 + seconds * 1_000, burst: None, is_stamped: true };
-    let name = format!("latency-{rate}");
-    let workload = Workload { name, partitions: 1, active_partitions: 1, live: Some(live), ..plain };
-    let workload = workload.with_preloaded(0);
-    workload.check()?;
-    Ok(workload)
+/// A source with a core of its own can use all of it.
+fn waits(broker: Option<usize>, client: Option<usize>) -> Waits {
+    match broker.zip(client) {
+        Some((broker, client)) if broker != client => Waits::Spinning,
+        _ => Waits::Asleep,
+    }
 }
 
 fn parse(parser: &mut lexopt::Parser) -> Result<Option<Options>, Failure> {
-    let mut options = Options {
-        kind: Kind::Replay,
-        rates: vec![1_000, 10_000, 100_000],
-        clients: ALL.to_vec(),
+    let (mut kind, mut broker_core, mut builds, mut out) = (Kind::Replay, Some(0), true, None);
+    let mut clients = ALL.to_vec();
+    let mut plan = Plan {
+        clients: Vec::new(),
+        rates: vec![Rate::Records(1_000), Rate::Records(10_000), Rate::Records(100_000), Rate::Percent(70)],
         seconds: 5,
         rounds: 3,
-        broker_core: 0,
-        client_core: 1,
-        out: None,
+        value_bytes: 100,
+        client_core: Some(1),
+        out: PathBuf::new(),
     };
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(None),
             Long("broker") => {
                 let name = parser.value()?.string()?;
-                options.kind = Kind::by_name(&name).ok_or_else(|| format!("{name} is no broker"))?;
+                kind = Kind::by_name(&name).ok_or_else(|| format!("--broker {name}: use replay or kafka"))?;
             }
             Long("rates") => {
-                options.rates = parser
-                    .value()?
-                    .parse_with(|list| list.split(',').map(str::parse).collect::<Result<Vec<u64>, _>>())?;
+                let list = parser.value()?.string()?;
+                plan.rates = list.split(',').map(Rate::parse).collect::<Result<_, _>>()?;
             }
-            Long("clients") => options.clients = clients(&parser.value()?.string()?)?,
-            Long("seconds") => options.seconds = parser.value()?.parse()?,
-            Long("rounds") => options.rounds = parser.value()?.parse()?,
-            Long("broker-core") => options.broker_core = parser.value()?.parse()?,
-            Long("client-core") => options.client_core = parser.value()?.parse()?,
-            Long("out") => options.out = Some(parser.value()?.into()),
+            Long("clients") => clients = by_names(&parser.value()?.string()?)?,
+            Long("seconds") => plan.seconds = parser.value()?.parse()?,
+            Long("rounds") => plan.rounds = parser.value()?.parse()?,
+            Long("value-bytes") => plan.value_bytes = parser.value()?.parse()?,
+            Long("broker-core") => broker_core = core(&parser.value()?.string()?)?,
+            Long("client-core") => plan.client_core = core(&parser.value()?.string()?)?,
+            Long("no-build") => builds = false,
+            Long("out") => out = Some(parser.value()?.into()),
             other => return Err(other.unexpected().into()),
         }
     }
-    if options.rounds == 0 || options.rates.contains(&0) {
-        return Err("--rounds and each of --rates are at least 1".into());
-    }
-    Ok(Some(options))
+    check(&plan)?;
+    let name = if kind == Kind::Replay { "replay" } else { "kafka" };
+    plan.out = out.unwrap_or_else(|| format!("bench/results/latency-{name}").into());
+    Ok(Some(Options { kind, broker_core, builds, clients, plan }))
 }
 
-fn clients(list: &str) -> Result<Vec<Client>, Failure> {
+fn check(plan: &Plan) -> Result<(), Failure> {
+    if !(1..=SECONDS_MAX).contains(&plan.seconds) || !(1..=ROUNDS_MAX).contains(&plan.rounds) {
+        return Err(format!("--seconds is 1 to {SECONDS_MAX} and --rounds 1 to {ROUNDS_MAX}").into());
+    }
+    let Plan { value_bytes, .. } = *plan;
+    let ticks = Ticks { records_per_s: 1, records: 1, value_bytes };
+    ticks
+        .check()
+        .map_err(|error| format!("--value-bytes {value_bytes} (at most {MAX_VALUE_BYTES}): {error}").into())
+}
+
+fn core(text: &str) -> Result<Option<usize>, Failure> {
+    match text {
+        "any" => Ok(None),
+        number => {
+            number.parse().map(Some).map_err(|_| format!("{number}: a core is a number, or any").into())
+        }
+    }
+}
+
+fn by_names(list: &str) -> Result<Vec<Client>, Failure> {
     let known = || ALL.iter().map(|client| client.name).collect::<Vec<_>>().join(", ");
     list.split(',')
         .map(|name| Client::by_name(name).ok_or_else(|| format!("{name} is none of {}", known()).into()))

@@ -32,12 +32,8 @@ pub struct Latencies {
 
 impl Latencies {
     /// Nothing measured.
-    ///
-    /// # Errors
-    /// Never, with the constants of this file.
-    pub fn new() -> Result<Self, Failure> {
-        let empty = Histogram::new_with_max(MAX_NS, DIGITS)?;
-        Ok(Self { sent: empty.clone(), intended: empty })
+    pub fn new() -> Self {
+        Self { sent: empty(), intended: empty() }
     }
 
     /// A record was handled at `now_ns`.
@@ -87,7 +83,7 @@ impl Latencies {
     pub fn load(path: &Path) -> Result<Self, Failure> {
         let wrong = |why: &str| -> Failure { format!("{}: {why}", path.display()).into() };
         let text = fs::read(path).map_err(|error| wrong(&error.to_string()))?;
-        let mut latencies = Self::new()?;
+        let mut latencies = Self::new();
         let mut deserializer = Deserializer::new();
         for entry in IntervalLogIterator::new(&text) {
             let LogEntry::Interval(interval) = entry.map_err(|error| wrong(&format!("{error:?}")))? else {
@@ -104,6 +100,18 @@ impl Latencies {
         }
         Ok(latencies)
     }
+}
+
+impl Default for Latencies {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Room for every delay that is told from another one.
+pub(super) fn empty() -> Histogram<u64> {
+    Histogram::new_with_max(MAX_NS, DIGITS)
+        .expect("a minute and three digits are within a histogram's limits")
 }
 
 /// The standard alphabet, with or without padding.
@@ -138,7 +146,7 @@ mod tests {
         let folder = std::env::temp_dir().join(format!("millstream-hlog-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
         let path = folder.join("run.hlog");
-        let mut latencies = Latencies::new().unwrap();
+        let mut latencies = Latencies::new();
         for delay in [0, 1_000, 50_000, 7_000_000] {
             latencies.record(Stamps { intended_ns: 900_000, sent_ns: 1_000_000 }, 1_000_000 + delay);
         }
@@ -155,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_delay_beyond_the_range_counts_as_the_longest() {
-        let mut latencies = Latencies::new().unwrap();
+        let mut latencies = Latencies::new();
         latencies.record(Stamps { intended_ns: 0, sent_ns: 0 }, u64::MAX);
         assert!(latencies.sent.max() >= MAX_NS);
         latencies.record(Stamps { intended_ns: 9, sent_ns: 9 }, 3);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use super::histograms::empty;
 use super::stamps::now_ns;
 use crate::contract::Failure;
 
@@ -19,7 +20,7 @@ pub(super) fn gaps(core: Option<usize>, time: Duration) -> Result<Histogram<u64>
             set.set(core);
             rustix::thread::sched_setaffinity(None, &set)?;
         }
-        let mut gaps = Histogram::new_with_max(60_000_000_000, 3)?;
+        let mut gaps = empty();
         let mut last = now_ns();
         let until = last + time.as_nanos() as u64;
         while last < until {

@@ -9,7 +9,7 @@ use super::stamps::{Stamps, now_ns};
 use crate::contract::{Failure, Measured, Outcome, Request, Stamp, Tally};
 
 /// Records that are due so long after the first one count; those before warm caches and branches up.
-const WARM_UP_NS: u64 = 500_000_000;
+pub(super) const WARM_UP_NS: u64 = 500_000_000;
 
 /// One run of one client.
 pub struct Probe {
@@ -23,18 +23,15 @@ pub struct Probe {
 
 impl Probe {
     /// Nothing has come.
-    ///
-    /// # Errors
-    /// Never, in fact: if histograms cannot be made.
-    pub fn new(request: &Request, started: Instant) -> Result<Self, Failure> {
-        Ok(Self {
+    pub fn new(request: &Request, started: Instant) -> Self {
+        Self {
             wanted: request.records,
             started,
             tally: Tally::new(request),
-            latencies: Latencies::new()?,
+            latencies: Latencies::new(),
             first: None,
             counts_from_ns: u64::MAX,
-        })
+        }
     }
 
     /// A record is with its handler. Returns whether it was the last.

@@ -1,190 +1,125 @@
-//! What a latency run found: a table for people, JSON for programs, curves.
+//! What a latency run found, written down: a page for people, JSON for programs, drawings.
 
-use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
 use hdrhistogram::Histogram;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::clients::REFERENCE;
-use super::histograms::Latencies;
-use super::plot::{Curve, percentiles};
+use super::cost::{Point, cost};
+use super::markdown;
+use super::percentiles::percentiles;
+use super::results::{AtRate, Row};
 use crate::compare::Host;
-use crate::contract::{Failure, Outcome};
+use crate::contract::Failure;
 
-const QUANTILES: [(&str, f64); 4] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
+/// The percentiles of tables.
+pub(super) const QUANTILES: [(&str, f64); 4] =
+    [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("p99.99", 0.9999)];
 
-/// All rates.
+/// Everything that was found, and how.
 pub(super) struct Report {
-    command: String,
-    host: Host,
-    jitter: Histogram<u64>,
-    /// The broker, as it describes itself.
-    pub(super) broker: String,
-    /// Clients that were not built.
-    pub(super) absent: Vec<&'static str>,
-    rates: Vec<(u64, Vec<Row>)>,
-}
-
-/// One client at one rate.
-pub(super) struct Row {
-    /// Its name.
-    pub(super) client: &'static str,
-    /// How it waits and is polled.
-    pub(super) what: &'static str,
-    /// All counted rounds together.
-    pub(super) latencies: Latencies,
-    /// Each counted round.
-    pub(super) outcomes: Vec<Outcome>,
-}
-
-impl Row {
-    /// CPU seconds per second: the middle of the rounds.
-    fn cpu_share(&self) -> f64 {
-        let mut shares: Vec<f64> = self
-            .outcomes
-            .iter()
-            .map(|outcome| outcome.cpu_s / outcome.wall_s.max(f64::MIN_POSITIVE))
-            .collect();
-        shares.sort_by(f64::total_cmp);
-        shares.get(shares.len() / 2).copied().unwrap_or(0.0)
-    }
-
-    fn sent_us(&self, quantile: f64) -> f64 {
-        self.latencies.sent.value_at_quantile(quantile) as f64 / 1e3
-    }
+    /// The command that made it.
+    pub(super) command: String,
+    /// The machine.
+    pub(super) host: Host,
+    /// The source, as it describes itself.
+    pub(super) source: String,
+    /// Where clients ran.
+    pub(super) clients_core: Option<usize>,
+    /// Bytes of each value.
+    pub(super) value_bytes: usize,
+    /// Clients that are not there, and why.
+    pub(super) absent: Vec<(&'static str, String)>,
+    /// With next to nothing to do.
+    pub(super) idle: AtRate,
+    /// Each rate.
+    pub(super) rates: Vec<AtRate>,
 }
 
 impl Report {
-    /// Nothing was run yet.
-    pub(super) fn new(command: String, host: Host, jitter: Histogram<u64>) -> Self {
-        Self { command, host, jitter, broker: String::new(), absent: Vec::new(), rates: Vec::new() }
-    }
-
-    /// Takes in what a rate gave.
-    pub(super) fn add_rate(&mut self, rate: u64, rows: Vec<Row>) {
-        self.rates.push((rate, rows));
-    }
-
     /// Writes everything into a folder.
     ///
     /// # Errors
     /// If it cannot be written.
     pub(super) fn save(&self, folder: &Path) -> Result<(), Failure> {
-        let write = |name: &str, text: String| {
+        let write = |name: &str, text: &str| {
             let path = folder.join(name);
             fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
         };
-        write("README.md", self.markdown())?;
-        write("results.json", serde_json::to_string_pretty(&self.json())? + "\n")?;
-        for (rate, rows) in self.rates.iter().filter(|(_, rows)| !rows.is_empty()) {
-            let curves: Vec<Curve<'_>> =
-                rows.iter().map(|row| Curve { name: row.client, histogram: &row.latencies.sent }).collect();
-            let title = format!("{rate} records/s: from where a record left its writer to its handler");
-            write(&format!("percentiles-{rate}.svg"), percentiles(&title, &curves))?;
+        write("README.md", &markdown::page(self))?;
+        write("results.json", &(serde_json::to_string_pretty(&self.json())? + "\n"))?;
+        for at in &self.rates {
+            let title = format!("{}: from when a record was due to its handler", at.title());
+            let curves: Vec<(&str, &Histogram<u64>)> =
+                at.rows.iter().map(|row| (row.client.name, &row.all.intended)).collect();
+            write(&percentiles_file(at), &percentiles(&title, &curves))?;
+            let points: Vec<Point<'_>> = at.rows.iter().map(Row::point).collect();
+            let title = format!("{}: time to the handler against CPU time", at.title());
+            write(&cost_file(at), &cost(&title, &points))?;
         }
         Ok(())
     }
 
-    /// The page.
-    pub(super) fn markdown(&self) -> String {
-        let mut page = String::new();
-        // Writing to a string cannot fail.
-        let _ = write!(
-            page,
-            "# Latency, open loop\n\n```text\n{}\n```\n\n- a record counts from when it left its writer (us); `due` \
-             counts from when the schedule wanted it\n- broker: {}\n\
-             - the host's own gaps on the client's core, which no client can be faster than: p99.9 {:.0} us, \
-             p99.99 {:.0} us, longest {:.0} us\n",
-            self.command,
-            self.broker,
-            self.jitter.value_at_quantile(0.999) as f64 / 1e3,
-            self.jitter.value_at_quantile(0.9999) as f64 / 1e3,
-            self.jitter.max() as f64 / 1e3,
-        );
-        for absent in &self.absent {
-            let _ = writeln!(page, "- absent: {absent}, which was not built (feature `peers`)");
-        }
-        for (rate, rows) in &self.rates {
-            let _ = write!(
-                page,
-                "\n## {rate} records/s\n\n![percentiles](percentiles-{rate}.svg)\n\n\
-                 | client | p50 | p99 | p99.9 | p99.99 | due p50 | due p99 | CPU s per s | p50 ratio | \
-                 p99 ratio | CPU ratio |\n\
-                 |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
-            );
-            let reference = rows.iter().find(|row| row.client == REFERENCE);
-            for row in rows {
-                let _ = write!(page, "| {} |", row.client);
-                for (_, quantile) in QUANTILES {
-                    let _ = write!(page, " {:.0} |", row.sent_us(quantile));
-                }
-                for quantile in [0.5, 0.99] {
-                    let us = row.latencies.intended.value_at_quantile(quantile) as f64 / 1e3;
-                    let _ = write!(page, " {us:.0} |");
-                }
-                let _ = write!(page, " {:.3} |", row.cpu_share());
-                match reference {
-                    Some(other) => {
-                        let ratio = |own: f64, other: f64| own / other.max(f64::MIN_POSITIVE);
-                        let _ = writeln!(
-                            page,
-                            " {:.2} | {:.2} | {:.2} |",
-                            ratio(row.sent_us(0.5), other.sent_us(0.5)),
-                            ratio(row.sent_us(0.99), other.sent_us(0.99)),
-                            ratio(row.cpu_share(), other.cpu_share()),
-                        );
-                    }
-                    None => page.push_str(" | | |\n"),
-                }
-            }
-        }
-        let _ = write!(page, "\n## Host\n\n");
-        for (name, value) in self.host.lines() {
-            let _ = writeln!(page, "- {name}: {value}");
-        }
-        let _ = write!(page, "\nRatios are to {REFERENCE}.\n\n## Clients\n\n");
-        let clients = self.rates.first().map(|(_, rows)| rows.as_slice()).unwrap_or_default();
-        for row in clients {
-            let settings = row.outcomes.first().map(|outcome| &outcome.settings);
-            let settings =
-                settings.and_then(|settings| serde_json::to_string(settings).ok()).unwrap_or_default();
-            let _ = writeln!(page, "- **{}**: {}. `{settings}`", row.client, row.what);
-        }
-        page
-    }
-
-    fn json(&self) -> serde_json::Value {
-        let rates = self.rates.iter().map(|(rate, rows)| {
-            let rows = rows.iter().map(|row| {
-                let quantiles = |histogram: &Histogram<u64>| {
-                    let all = QUANTILES.iter().map(|(name, at)| {
-                        ((*name).to_owned(), serde_json::Value::from(histogram.value_at_quantile(*at)))
-                    });
-                    serde_json::Value::Object(all.collect())
-                };
-                json!({
-                    "client": row.client,
-                    "sent_ns": quantiles(&row.latencies.sent),
-                    "intended_ns": quantiles(&row.latencies.intended),
-                    "cpu_s_per_s": row.cpu_share(),
-                    "runs": row.outcomes,
-                })
-            });
-            json!({ "records_per_s": rate, "clients": rows.collect::<Vec<_>>() })
-        });
+    fn json(&self) -> Value {
         json!({
             "command": self.command,
-            "broker": self.broker,
+            "source": self.source,
+            "clients_core": self.clients_core,
+            "value_bytes": self.value_bytes,
             "host": self.host,
-            "host_gaps_ns": {
-                "p99.9": self.jitter.value_at_quantile(0.999),
-                "p99.99": self.jitter.value_at_quantile(0.9999),
-                "max": self.jitter.max(),
-            },
             "absent": self.absent,
-            "rates": rates.collect::<Vec<_>>(),
+            "idle": at_rate(&self.idle),
+            "rates": self.rates.iter().map(at_rate).collect::<Vec<_>>(),
         })
     }
+}
+
+/// The drawing of percentiles at a rate.
+pub(super) fn percentiles_file(at: &AtRate) -> String {
+    format!("percentiles-{}.svg", at.records_per_s)
+}
+
+/// The drawing of latency against CPU time at a rate.
+pub(super) fn cost_file(at: &AtRate) -> String {
+    format!("cost-{}.svg", at.records_per_s)
+}
+
+fn at_rate(at: &AtRate) -> Value {
+    let share = at.share.map(|share| {
+        json!({ "percent": share.percent, "of_records_per_s": share.maximum, "slowest": share.slowest })
+    });
+    let mut gaps = quantiles(&at.gaps);
+    gaps.as_object_mut().map(|gaps| gaps.insert("max".to_owned(), at.gaps.max().into()));
+    let clients = at.rows.iter().map(|row| {
+        let rounds = row.rounds.iter().map(|round| {
+            json!({
+                "intended_ns": quantiles(&round.latencies.intended),
+                "sent_ns": quantiles(&round.latencies.sent),
+                "cpu_s_per_s": round.cpu_share(),
+                "outcome": round.outcome,
+                "source": round.punctuality,
+            })
+        });
+        json!({
+            "client": row.client.name,
+            "records": row.all.intended.len(),
+            "intended_ns": quantiles(&row.all.intended),
+            "sent_ns": quantiles(&row.all.sent),
+            "cpu_s_per_s": row.cpu_share(),
+            "rounds": rounds.collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "records_per_s": at.records_per_s,
+        "share": share,
+        "host_gaps_ns": gaps,
+        "clients": clients.collect::<Vec<_>>(),
+    })
+}
+
+fn quantiles(histogram: &Histogram<u64>) -> Value {
+    let all =
+        QUANTILES.iter().map(|(name, at)| ((*name).to_owned(), histogram.value_at_quantile(*at).into()));
+    Value::Object(all.collect())
 }

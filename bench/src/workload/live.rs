@@ -16,8 +16,6 @@ pub struct Live {
     pub for_ms: u64,
     /// A time with a higher rate.
     pub burst: Option<Burst>,
-    /// Whether each value begins with the times at which it was due and left ([`Stamps`](crate::latency::Stamps)).
-    pub is_stamped: bool,
 }
 
 /// A time with a higher rate.
@@ -92,7 +90,7 @@ mod tests {
     #[test]
     fn the_batches_of_a_schedule_add_up_and_follow_its_rate() {
         let burst = Burst { at_ms: 500, for_ms: 200, factor: 20 };
-        let live = Live { records_per_s: 1_700, for_ms: 1_000, burst: Some(burst), is_stamped: false };
+        let live = Live { records_per_s: 1_700, for_ms: 1_000, burst: Some(burst) };
         assert_eq!(live.records(), 1_700 + 1_700 * 19 / 5);
         let appends: Vec<_> = live.appends(3).collect();
         assert_eq!(appends.iter().map(|append| u64::from(append.records)).sum::<u64>(), live.records());
@@ -107,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_slow_rate_skips_ticks() {
-        let live = Live { records_per_s: 100, for_ms: 100, burst: None, is_stamped: false };
+        let live = Live { records_per_s: 100, for_ms: 100, burst: None };
         let at: Vec<_> = live.appends(1).map(|append| (append.at.as_millis(), append.records)).collect();
         assert_eq!(at, (1..=10).map(|n| (n * 10, 1)).collect::<Vec<_>>());
     }

@@ -51,7 +51,7 @@ fn idle_partitions() -> Vec<Workload> {
 }
 
 fn live() -> Vec<Workload> {
-    let rate = |records_per_s, for_ms| Live { records_per_s, for_ms, burst: None, is_stamped: false };
+    let rate = |records_per_s, for_ms| Live { records_per_s, for_ms, burst: None };
     let burst = Burst { at_ms: 2_000, for_ms: 200, factor: 20 };
     vec![
         Workload { live: Some(rate(1_000, 5_000)), ..named("trickle", 100, 0) },

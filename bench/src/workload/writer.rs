@@ -3,7 +3,6 @@
 use millstream_protocol::record::{BuildError, NewRecord, RecordBatchBuilder};
 
 use super::{Fill, Truth, ValueText, Workload};
-use crate::latency::Stamps;
 
 /// The timestamp of the first record, in milliseconds since the epoch.
 const FIRST_TIMESTAMP_MS: i64 = 1_760_000_000_000;
@@ -73,27 +72,6 @@ impl<'w> PartitionWriter<'w> {
         let mut builder = RecordBatchBuilder::new(0).codec(self.workload.codec);
         for _ in 0..records {
             self.append(&mut builder, timestamp_ms);
-        }
-        self.finish(builder)
-    }
-
-    /// The same with these times at the beginning of each value. They are not in the [`truth`](Self::truth).
-    ///
-    /// # Errors
-    /// If it cannot be built.
-    pub fn stamped_batch(
-        &mut self,
-        records: u32,
-        timestamp_ms: i64,
-        stamps: Stamps,
-    ) -> Result<Vec<u8>, BuildError> {
-        let mut builder = RecordBatchBuilder::new(0).codec(self.workload.codec);
-        for _ in 0..records {
-            self.text.write(self.next_index, self.workload.value_bytes, &mut self.value);
-            self.next_index += 1;
-            stamps.write(&mut self.value);
-            let value = Some(&self.value[..]);
-            builder.append(&NewRecord { timestamp: timestamp_ms, value, ..NewRecord::default() });
         }
         self.finish(builder)
     }
