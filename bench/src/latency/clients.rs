@@ -41,8 +41,8 @@ pub enum Library {
 /// The one that others are held against.
 pub const REFERENCE: &str = "librdkafka-tuned";
 
-/// What librdkafka's documentation names for low latency: nothing is held back to fill a packet, and a fetch follows the
-/// last one at once, also after an error or a full queue. `fetch.min.bytes=1` is its default and in every request;
+/// What librdkafka's documentation names for low latency: nothing is held back to fill a packet, and a fetch follows
+/// the last one at once, also after an error or a full queue. `fetch.min.bytes=1` is its default and in every request;
 /// `fetch.wait.max.ms` is how long a broker with nothing holds a fetch, so a shorter one costs CPU and gives nothing;
 /// the prefetch queue (`queued.min.messages`) stays as large as it is, since a full one is what stops fetching.
 const TUNED: &[&str] =

@@ -90,7 +90,8 @@ fn write_rate(page: &mut String, report: &Report, at: &AtRate) -> Result {
     write!(
         page,
         "\n## {}\n\n![percentiles]({})\n\n![latency against CPU time]({})\n\n\
-         | client | p50 | p99 | p99.9 | p99.99 | max | p50 of rounds | CPU s per s | idle CPU | p50 ratio | p99 ratio | CPU ratio |\n\
+         | client | p50 | p99 | p99.9 | p99.99 | max | p50 of rounds | CPU s per s | idle CPU | \
+         p50 ratio | p99 ratio | CPU ratio |\n\
          |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
         at.title(),
         percentiles_file(at),
@@ -108,8 +109,8 @@ fn write_rate(page: &mut String, report: &Report, at: &AtRate) -> Result {
     let counted = at.rows.first().map_or(0, |row| row.all.intended.len());
     write!(
         page,
-        "\n{counted} records of each client were counted, in {} rounds. Part of every time above is the source's own: it \
-         was late by {late:.1} us (p50; p99.9 {late_999:.0} us), and handed a record over {handover:.1} us after that \
+        "\n{counted} records of each client were counted, in {} rounds. Part of every time above is the source's own: \
+         it was late by {late:.1} us (p50; p99.9 {late_999:.0} us), and handed a record over {handover:.1} us after that \
          (p50).\nThe host's own gaps on the clients' core, which no client can be faster than: p99.9 {:.0} us, p99.99 \
          {:.0} us, longest {:.0} us.\n",
         at.rows.first().map_or(0, |row| row.rounds.len()),
@@ -151,8 +152,8 @@ fn write_row(page: &mut String, row: &Row, reference: Option<&Row>, idle: Option
 fn write_clients(page: &mut String, report: &Report) -> Result {
     write!(
         page,
-        "\nRatios are to {REFERENCE}, round by round, the middle one. Idle CPU is what the client uses, in CPU seconds per \
-         second, while one record comes in a second.\n\n## Clients\n\n"
+        "\nRatios are to {REFERENCE}, round by round, the middle one. Idle CPU is what the client uses, in CPU seconds \
+         per second, while one record comes in a second.\n\n## Clients\n\n"
     )?;
     for row in &report.idle.rows {
         let settings = row.rounds.first().map(|round| &round.outcome.settings);
