@@ -1,7 +1,7 @@
 //! What a fetch costs, and how much memory is used, beside ever more idle partitions in the fetch session.
 
 use super::fed::Feed;
-use super::process::{Report, Running};
+use super::process::Running;
 use super::report::{Cell, Row, Table};
 use crate::contract::Failure;
 
@@ -21,34 +21,11 @@ const CORE: usize = 0;
 /// # Errors
 /// When a shard fails.
 pub(super) fn measure(rounds: usize) -> Result<Table, Failure> {
-    let table = alternate(rounds, |index| {
-        let feed = Feed {
-            records_per_batch: RECORDS,
-            value_bytes: VALUE_BYTES,
-            batches_per_answer: 1,
-            partitions: PARTITIONS[index],
-            warm_up_answers: WARM_UP_ANSWERS,
-            answers: ANSWERS,
-            cores: vec![CORE],
-            waits: true,
-            ..Feed::default()
-        };
-        Running::alone(&feed.arguments())
-    })?;
-    let about =
-        "fed from memory, so without system calls; the broker that answers is in the same thread and counts";
-    Ok(Table { about: self::about(about), ..table })
-}
-
-fn alternate(
-    rounds: usize,
-    mut report: impl FnMut(usize) -> Result<Report, Failure>,
-) -> Result<Table, Failure> {
     let mut columns: Vec<[Vec<f64>; 3]> = PARTITIONS.iter().map(|_| Default::default()).collect();
     for round in 0..=rounds {
         let mut first = None;
-        for (index, columns) in columns.iter_mut().enumerate() {
-            let report = report(index)?;
+        for (partitions, columns) in PARTITIONS.into_iter().zip(&mut columns) {
+            let report = Running::alone(&feed(partitions).arguments())?;
             let done = report.shards.first().ok_or("there is one shard")?;
             let cost = done.cpu_ns as f64 / done.fetches as f64;
             let ratio = cost / *first.get_or_insert(cost);
@@ -63,8 +40,25 @@ fn alternate(
         cells: columns.into_iter().map(Cell::new).collect(),
     });
     Ok(Table {
-        about: String::new(),
+        about:
+            "fed from memory, so without system calls; the broker that answers is in the same thread and counts"
+                .to_owned(),
         columns: ["ns per fetch", "times the first", "MiB"].map(str::to_owned).to_vec(),
         rows: rows.collect(),
     })
+}
+
+/// One partition of so many has records.
+fn feed(partitions: usize) -> Feed {
+    Feed {
+        records_per_batch: RECORDS,
+        value_bytes: VALUE_BYTES,
+        batches_per_answer: 1,
+        partitions,
+        warm_up_answers: WARM_UP_ANSWERS,
+        answers: ANSWERS,
+        cores: vec![CORE],
+        waits: true,
+        ..Feed::default()
+    }
 }

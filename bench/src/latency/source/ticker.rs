@@ -71,7 +71,7 @@ enum Stage {
     /// A consumer is waited for.
     Awaiting { begin: Begin, fetches_before: u64 },
     /// Records are sent as they fall due.
-    Running(Run),
+    Running(Box<Run>),
 }
 
 struct Run {
@@ -119,7 +119,7 @@ impl Ticker {
             Stage::Resting { .. } => Ok(()),
             Stage::Awaiting { begin, fetches_before } if self.fetches() > *fetches_before => {
                 let run = Run::start(begin);
-                self.stage = Stage::Running(run);
+                self.stage = Stage::Running(Box::new(run));
                 Ok(())
             }
             Stage::Awaiting { .. } => Ok(()),
