@@ -54,7 +54,7 @@ impl Peer for Rdkafka {
 
     fn read(self, request: &Request, started: Instant) -> Result<Outcome, Failure> {
         let hlog = self.hlog.ok_or("--hlog FILE is missing")?;
-        let properties = properties(request);
+        let properties = properties(request, &[]);
         let consumer = Consumer::new(&properties)?;
         consumer.assign_from_beginning(&request.topic, request.partitions)?;
         let mut probe = Probe::new(request, started);

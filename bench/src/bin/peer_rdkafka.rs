@@ -5,7 +5,8 @@
 //!
 //! - The library is built as CMake does a release (-O3), with its own lz4 and with zlib and zstd.
 //! - It has threads of its own, one for itself and one per broker, on the process's one core.
-//! - Its queues (`queued.min.messages`, `queued.max.messages.kbytes`) are as it ships.
+//! - Its queues (`queued.min.messages`, `queued.max.messages.kbytes`) are as it ships, but that a full one is looked at
+//!   again after 10 ms instead of a second (`fetch.queue.backoff.ms`).
 //! - It does not check CRCs unless told to (`check.crcs`).
 
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::ValueExt;
 use millstream_bench::contract::{self, Failure, Next, Outcome, Peer, Reading, Request};
-use millstream_bench::peers::librdkafka::properties;
+use millstream_bench::peers::librdkafka::{FOR_THROUGHPUT, properties};
 use millstream_bench::peers::rdkafka::{Batch, Consumer, Record, version};
 use millstream_bench::peers::rust::POLL_TIMEOUT;
 
@@ -60,7 +61,7 @@ impl Peer for Rdkafka {
     }
 
     fn read(self, request: &Request, started: Instant) -> Result<Outcome, Failure> {
-        let properties = properties(request);
+        let properties = properties(request, &FOR_THROUGHPUT);
         let consumer = Consumer::new(&properties)?;
         match request.group {
             Some(_) => consumer.subscribe(&request.topic)?,

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use futures_util::{FutureExt, StreamExt};
 use lexopt::ValueExt;
 use millstream_bench::contract::{self, Failure, Next, Outcome, Peer, Reading, Request};
-use millstream_bench::peers::librdkafka::properties;
+use millstream_bench::peers::librdkafka::{FOR_THROUGHPUT, properties};
 use millstream_bench::peers::rdkafka as c_api;
 use millstream_bench::peers::rust::{POLL_TIMEOUT, block_on, refuse_passes, settings, version};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, StreamConsumer};
@@ -58,7 +58,7 @@ impl Peer for RustRdkafka {
 
     fn read(self, request: &Request, started: Instant) -> Result<Outcome, Failure> {
         refuse_passes(request)?;
-        let properties = properties(request);
+        let properties = properties(request, &FOR_THROUGHPUT);
         let config: ClientConfig = properties.iter().cloned().collect();
         let mut run = Run { request, reading: Reading::new(request, started), has_headers: None };
         let call = match self.mode {
