@@ -1,5 +1,6 @@
 //! How a test cluster is set up.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::versions::Versions;
@@ -31,6 +32,9 @@ pub struct Config {
     pub min_session_timeout: Duration,
     /// Longest session timeout that a group member may ask for.
     pub max_session_timeout: Duration,
+    /// Where brokers are. Where any is told, followers answer Fetches, and a leader names a follower in the rack of a
+    /// client that tells one, as under `RackAwareReplicaSelector` (KIP-392).
+    pub racks: BTreeMap<i32, String>,
     /// Where member ids, session ids and topic ids are drawn from: the same seed gives the same ids.
     pub seed: u64,
 }
@@ -50,6 +54,7 @@ impl Default for Config {
             initial_rebalance_delay: Duration::ZERO,
             min_session_timeout: Duration::from_millis(6),
             max_session_timeout: Duration::from_secs(1_800),
+            racks: BTreeMap::new(),
             seed: 1,
         }
     }

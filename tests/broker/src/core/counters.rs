@@ -18,6 +18,10 @@ pub struct Counters {
     pub parked_fetches: u64,
     /// Parked fetches that were answered by their wait running out.
     pub expired_fetches: u64,
+    /// Partitions of Fetch responses whose leader named a follower instead of sending records.
+    pub named_followers: u64,
+    /// Partitions of Fetch responses whose records came from a follower.
+    pub follower_reads: u64,
     /// Connections closed by the broker for bytes that are no request it knows, with the last reason.
     pub refused_requests: u64,
     /// Why a connection was last closed for its request.

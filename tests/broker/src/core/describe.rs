@@ -34,7 +34,8 @@ impl Cluster {
                 DescribeClusterBroker::default()
                     .with_broker_id(BrokerId(id))
                     .with_host(StrBytes::from_string(host))
-                    .with_port(i32::from(port)),
+                    .with_port(i32::from(port))
+                    .with_rack(self.rack_of(id)),
             )
         });
         DescribeClusterResponse::default()

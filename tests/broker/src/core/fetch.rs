@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::FetchRequest;
+use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::{Answer, Cluster, ConnectionId};
 use super::fetch_response::{self, FetchedPartition};
@@ -16,6 +17,8 @@ use crate::versions::FETCH_TOPIC_ID_VERSION;
 
 /// Isolation level of clients that want decided transactions only.
 pub(crate) const READ_COMMITTED: i8 = 1;
+/// First Fetch version in which clients tell their racks, and followers answer.
+const FETCH_FROM_FOLLOWER_VERSION: i16 = 11;
 /// First Fetch version with sessions.
 const FETCH_SESSION_VERSION: i16 = 7;
 
@@ -35,6 +38,8 @@ struct FetchPlan {
     isolation_level: i8,
     max_bytes: usize,
     min_bytes: usize,
+    /// Where the client is; empty where it does not tell.
+    rack: StrBytes,
 }
 
 /// How a Fetch's answer relates to sessions.
@@ -61,6 +66,8 @@ pub(crate) struct PartitionRead {
     pub(crate) diverging_epoch: Option<(i32, i64)>,
     /// Leader and epoch, told along with errors that mean the client has them wrong (KIP-951).
     pub(crate) current_leader: Option<(i32, i32)>,
+    /// The follower to fetch from instead of this leader.
+    pub(crate) preferred_read_replica: Option<i32>,
     pub(crate) records: Vec<Bytes>,
 }
 
@@ -168,6 +175,7 @@ impl Cluster {
             isolation_level: body.isolation_level,
             max_bytes: usize::try_from(body.max_bytes).unwrap_or(0),
             min_bytes: usize::try_from(body.min_bytes).unwrap_or(0),
+            rack: body.rack_id.clone(),
         };
         let Some(broker) = self.brokers.get_mut(&request.broker_id) else { return Ok(plan) };
         if request.api_version < FETCH_SESSION_VERSION {
@@ -206,6 +214,9 @@ impl Cluster {
         for (key, wanted) in &plan.wanted {
             let Ok((name, partition)) = self.fetchable(request, key, wanted) else { return true };
             if self.faults.waits_for(request.api_key, request.broker_id, name, key.partition) {
+                return true;
+            }
+            if self.preferred_replica(request, partition, &plan.rack).is_some() {
                 return true;
             }
             let log = &partition.log;
@@ -256,6 +267,8 @@ impl Cluster {
             Ok(found) => found,
             Err(error) => return Ok(self.told_leader(&name, key.partition, error)),
         };
+        let preferred_read_replica = self.preferred_replica(request, partition, &plan.rack);
+        let is_follower = partition.leader != request.broker_id;
         let log = &partition.log;
         if !(log.log_start_offset()..=log.high_watermark()).contains(&wanted.fetch_offset) {
             return Err(ResponseError::OffsetOutOfRange);
@@ -265,8 +278,13 @@ impl Cluster {
             last_stable_offset: log.last_stable_offset(),
             log_start_offset: log.log_start_offset(),
             diverging_epoch: diverging_epoch(partition, wanted),
+            preferred_read_replica,
             ..PartitionRead::default()
         };
+        if read.preferred_read_replica.is_some() {
+            self.counters.named_followers += 1;
+            return Ok(read);
+        }
         if read.diverging_epoch.is_some() {
             return Ok(read);
         }
@@ -275,10 +293,24 @@ impl Cluster {
         let records = log.read(wanted.fetch_offset, end, max_bytes, at_least_one);
         let aborted = (plan.isolation_level == READ_COMMITTED)
             .then(|| if records.is_empty() { vec![] } else { log.aborted_between(wanted.fetch_offset, end) });
+        self.counters.follower_reads += u64::from(is_follower && !records.is_empty());
         Ok(PartitionRead { aborted, records, ..read })
     }
 
-    /// The topic name and partition of a key, if this broker leads it under the client's epoch.
+    /// The running follower in the client's rack, where this broker leads the partition from another rack.
+    fn preferred_replica(&self, request: &Request, partition: &Partition, rack: &str) -> Option<i32> {
+        let racks = &self.config.racks;
+        let is_near = |id: &i32| racks.get(id).is_some_and(|known| known == rack);
+        let may_name = request.api_version >= FETCH_FROM_FOLLOWER_VERSION && !rack.is_empty();
+        if !may_name || partition.leader != request.broker_id || is_near(&partition.leader) {
+            return None;
+        }
+        let is_running = |id: &i32| self.brokers.get(id).is_some_and(|broker| broker.running);
+        partition.replicas.iter().copied().find(|id| is_near(id) && is_running(id))
+    }
+
+    /// The topic name and partition of a key, if this broker leads it under the client's epoch, or follows it and
+    /// answers for it.
     fn fetchable(
         &self,
         request: &Request,
@@ -287,7 +319,11 @@ impl Cluster {
     ) -> Result<(&str, &Partition), ResponseError> {
         let topic = self.topic_by(&key.topic, key.topic_id)?;
         let partition = topic.partition(key.partition).ok_or(ResponseError::UnknownTopicOrPartition)?;
-        partition.check_leader(request.broker_id, wanted.leader_epoch)?;
+        let follows = request.api_version >= FETCH_FROM_FOLLOWER_VERSION && !self.config.racks.is_empty();
+        match follows {
+            true => partition.check_replica(request.broker_id, wanted.leader_epoch)?,
+            false => partition.check_leader(request.broker_id, wanted.leader_epoch)?,
+        }
         Ok((&topic.name, partition))
     }
 
@@ -320,7 +356,9 @@ impl Cluster {
         let everything = plan.session == SessionUse::Create;
         fetched.retain(|partition| {
             let read = &partition.read;
-            let is_error = read.error.is_some() || read.diverging_epoch.is_some();
+            let is_error = read.error.is_some()
+                || read.diverging_epoch.is_some()
+                || read.preferred_read_replica.is_some();
             let rotate = !everything && read.record_bytes() > 0;
             let changed = session.note_answer(
                 &partition.key,

@@ -101,7 +101,7 @@ impl Writer {
         }
         self.aborted(read);
         if version >= 11 {
-            self.buffer().put_i32(-1); // preferred read replica
+            self.buffer().put_i32(read.preferred_read_replica.unwrap_or(-1));
         }
         self.records(read);
         self.partition_tags(read);

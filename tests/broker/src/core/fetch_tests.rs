@@ -6,6 +6,7 @@ use bytes::Bytes;
 use kafka_protocol::ResponseError;
 use kafka_protocol::messages::fetch_request::ForgottenTopic;
 use kafka_protocol::messages::{ApiKey, FetchRequest, ResponseKind};
+use kafka_protocol::protocol::StrBytes;
 
 use super::faults::{Effect, Fault};
 use super::metadata::topic_name;
@@ -327,4 +328,66 @@ fn delays_hold_the_answer_back_and_disconnects_replace_it() {
     assert!(matches!(bench.wait(delay, connection, ApiKey::Fetch, VERSION), Seen::Answer(_)));
     bench.cluster.inject(Fault::new(ApiKey::Fetch, Effect::DisconnectAfter), bench.now);
     assert!(matches!(bench.call(connection, VERSION, fetch_of(&[(0, 0)])), Seen::Closed));
+}
+
+/// Three brokers that hold all of topic `t`, of which 1 leads; 2 and 3 are in the rack `near`.
+fn racks() -> Bench {
+    let racks = [(1, "far"), (2, "near"), (3, "near")].map(|(id, rack)| (id, rack.to_owned())).into();
+    Bench::with_topic(Config { brokers: vec![1, 2, 3], replication_factor: 3, racks, ..Config::default() }, 1)
+}
+
+#[test]
+fn a_leader_names_a_follower_in_the_rack_of_a_client_that_tells_one_and_that_follower_has_the_records() {
+    let mut bench = racks();
+    bench.append(0, batch_of(&[b"a"]));
+    let (leader, follower) = (bench.connect(1), bench.connect(2));
+    let from = |bench: &mut Bench, connection, version, rack: &'static str| {
+        let request = fetch_of(&[(0, 0)]).with_rack_id(StrBytes::from_static_str(rack));
+        let response = bench.fetch(connection, version, request);
+        let answer = partitions_of(&response)[0].clone();
+        (answer.preferred_read_replica.0, answer.records.map_or(0, |records| records.len()) > 0)
+    };
+    assert_eq!(from(&mut bench, leader, VERSION, "near"), (2, false));
+    assert_eq!(from(&mut bench, leader, 11, "near"), (2, false));
+    assert_eq!(from(&mut bench, leader, VERSION, "far"), (-1, true));
+    assert_eq!(from(&mut bench, leader, VERSION, ""), (-1, true));
+    assert_eq!(from(&mut bench, leader, VERSION, "nowhere"), (-1, true));
+    assert_eq!(from(&mut bench, follower, VERSION, "near"), (-1, true));
+    bench.cluster.stop_broker(2, bench.now).expect("a known broker");
+    assert_eq!(from(&mut bench, leader, VERSION, "near"), (3, false));
+    let counters = bench.cluster.counters();
+    assert_eq!((counters.named_followers, counters.follower_reads), (3, 1));
+}
+
+#[test]
+fn a_follower_fences_epochs_and_answers_no_client_that_is_older_than_following() {
+    let mut bench = racks();
+    bench.append(0, batch_of(&[b"a"]));
+    bench.cluster.move_leader("t", 0, 3, bench.now).expect("a known broker");
+    let follower = bench.connect(2);
+    let mut code_for = |version: i16, epoch: i32| {
+        let mut request = fetch_of(&[(0, 0)]);
+        request.topics[0].partitions[0].current_leader_epoch = epoch;
+        partitions_of(&bench.fetch(follower, version, request))[0].error_code
+    };
+    assert_eq!(code_for(VERSION, 1), 0);
+    assert_eq!(code_for(VERSION, 0), ResponseError::FencedLeaderEpoch.code());
+    assert_eq!(code_for(10, -1), ResponseError::NotLeaderOrFollower.code());
+}
+
+#[test]
+fn a_session_that_waits_is_answered_once_a_follower_is_named() {
+    let mut bench = racks();
+    let leader = bench.connect(1);
+    bench.cluster.stop_broker(2, bench.now).expect("a known broker");
+    bench.cluster.stop_broker(3, bench.now).expect("a known broker");
+    let near = StrBytes::from_static_str("near");
+    let opening = in_session(0, 0, &[(0, 0)]).with_rack_id(near.clone());
+    let session = bench.fetch(leader, VERSION, opening).session_id;
+    let waiting = in_session(session, 1, &[]).with_rack_id(near).with_max_wait_ms(60_000);
+    assert!(matches!(bench.call(leader, VERSION, waiting), Seen::Nothing));
+    bench.cluster.start_broker(3, bench.now).expect("a known broker");
+    let Seen::Answer(answer) = bench.look(leader, ApiKey::Fetch, VERSION) else { panic!("no answer") };
+    let ResponseKind::Fetch(response) = *answer else { panic!("no Fetch response") };
+    assert_eq!(partitions_of(&response)[0].preferred_read_replica.0, 3);
 }

@@ -100,8 +100,14 @@ impl Cluster {
                     .with_node_id(BrokerId(id))
                     .with_host(StrBytes::from_string(broker.host.clone()))
                     .with_port(i32::from(broker.port))
+                    .with_rack(self.rack_of(id))
             })
             .collect()
+    }
+
+    /// Where a broker is, if that is told.
+    pub(crate) fn rack_of(&self, id: i32) -> Option<StrBytes> {
+        self.config.racks.get(&id).cloned().map(StrBytes::from_string)
     }
 
     fn auto_create(&mut self, name: &str) {

@@ -45,6 +45,18 @@ impl Partition {
         if self.leader != broker_id {
             return Err(ResponseError::NotLeaderOrFollower);
         }
+        self.check_epoch(client_epoch)
+    }
+
+    /// The checks of a request that a follower answers, too.
+    pub(crate) fn check_replica(&self, broker_id: i32, client_epoch: i32) -> Result<(), ResponseError> {
+        if !self.replicas.contains(&broker_id) {
+            return Err(ResponseError::NotLeaderOrFollower);
+        }
+        self.check_epoch(client_epoch)
+    }
+
+    fn check_epoch(&self, client_epoch: i32) -> Result<(), ResponseError> {
         match client_epoch {
             -1 => Ok(()),
             epoch if epoch < self.leader_epoch => Err(ResponseError::FencedLeaderEpoch),
