@@ -27,6 +27,13 @@ pub static PROPERTIES: &[Property] = &[
         .default("millstream")
         .unlike_java("", "Java makes up consumer-GROUP-N; a fixed name can be given a quota"),
     used(
+        "client.rack",
+        Kind::Text,
+        "Where this process is, as broker.rack names it: brokers that select replicas by rack have records fetched from \
+         a follower there (KIP-392).",
+    )
+    .default(""),
+    used(
         "client.dns.lookup",
         Kind::Choice(DNS_LOOKUPS),
         "How host names become addresses: all of a name's addresses are tried in turn.",
@@ -359,7 +366,6 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("interceptor.classes", RUST),
     no_effect("interceptors", RUST),
     no_effect("plugin.library.paths", RUST),
-    no_effect("client.rack", "records are fetched from leaders, wherever they are"),
     no_effect("exclude.internal.topics", "topics are named one by one, so none is picked by a pattern"),
     no_effect("bootstrap.resolve.timeout.ms", "names are resolved within default.api.timeout.ms"),
     no_effect("enable.metrics.push", METRICS),

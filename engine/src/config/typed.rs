@@ -28,6 +28,8 @@ pub struct Config {
     pub bootstrap_servers: Vec<HostPort>,
     /// Sent with every request.
     pub client_id: String,
+    /// Where this process is; empty where that is not told.
+    pub client_rack: String,
     /// The group, if there is one.
     pub group_id: Option<String>,
     /// The static member's name, if it is one. Set only together with `group_id`.
@@ -268,6 +270,7 @@ impl Config {
         let config = Self {
             bootstrap_servers,
             client_id: values.text("client.id").unwrap_or_default(),
+            client_rack: values.text("client.rack").unwrap_or_default(),
             enable_auto_commit: auto_commit(&mut values, group_id.is_some()),
             group_instance_id: group_instance_id(&values, group_id.is_some())?,
             group_id,

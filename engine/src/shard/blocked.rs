@@ -23,9 +23,9 @@ impl Shard {
         if lane.has_waiting() || lane.out.is_some() {
             return Some(self.keeps_from_handler(lane));
         }
-        let leader =
-            lane.leader.filter(|_| !lane.leader_wanted).and_then(|leader| self.broker_index(leader.broker));
-        let Some(index) = leader else { return Some(BlockedBy::NoLeader) };
+        let source =
+            lane.source().filter(|_| !lane.leader_wanted).and_then(|source| self.broker_index(source));
+        let Some(index) = source else { return Some(BlockedBy::NoLeader) };
         if lane.retry_at.is_some() {
             return Some(BlockedBy::Backoff);
         }

@@ -1,4 +1,5 @@
-//! A broker as one shard sees it: two routes, the fetch session, and the lanes that it leads.
+//! A broker as one shard sees it: two routes, the fetch session, and the lanes that are fetched from
+//! it.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +7,7 @@ use millstream_protocol::fetch::request::FetchPartition;
 use millstream_protocol::fetch::session::FetchSession;
 
 use super::route::{Route, RouteKind};
+use super::settings::ShardSettings;
 use crate::link::BrokerEndpoint;
 
 /// What happens to a broker's fetch session is told no more often than this; the counters know it all.
@@ -18,7 +20,8 @@ pub(crate) struct Broker {
     pub(crate) session: FetchSession,
     pub(crate) session_route: Route,
     pub(crate) sessionless_route: Route,
-    /// Slots of the lanes that this broker leads.
+    /// Slots of the lanes that are fetched from this broker: those that it leads, but for those whose records come from
+    /// a follower, and those that it follows and whose records come from it.
     pub(crate) lanes: Vec<u32>,
     /// Slots of lanes that may have become fetchable or stopped being it since the last Fetch was built; each once.
     pub(crate) touched: Vec<u32>,
@@ -32,6 +35,8 @@ pub(crate) struct Broker {
     pub(crate) answers_with_data: bool,
     /// When lanes that wait beside a Fetch whose answer is due run out of patience.
     pub(crate) look_again_at: Option<Instant>,
+    /// It is told no rack before this, so that it sends the records of what it leads itself.
+    pub(crate) leader_only_until: Option<Instant>,
 }
 
 impl Broker {
@@ -49,6 +54,7 @@ impl Broker {
             session_told_at: None,
             answers_with_data: true,
             look_again_at: None,
+            leader_only_until: None,
         }
     }
 
@@ -63,6 +69,16 @@ impl Broker {
     /// Whether it has asked, over either route, for no Fetch for now.
     pub(crate) fn is_muted(&self) -> bool {
         self.session_route.muted_until.is_some() || self.sessionless_route.muted_until.is_some()
+    }
+
+    /// Whether it is to send records itself of what it leads, and to name no follower.
+    pub(crate) fn is_leader_only(&self, now: Instant) -> bool {
+        self.leader_only_until.is_some_and(|until| now < until)
+    }
+
+    /// The rack that the next Fetch names: then it may name a follower there instead of sending records of what it leads.
+    pub(crate) fn rack_to_tell<'a>(&self, settings: &'a ShardSettings, now: Instant) -> &'a str {
+        if self.is_leader_only(now) { "" } else { &settings.rack }
     }
 
     /// Whether it is time to tell that it keeps no session for us, or has dropped it; it counts as told then.

@@ -55,9 +55,10 @@ impl Shard {
 
     /// Nothing more is fetched for the lane, and what is fetched is let go.
     fn detach(&mut self, lane: &mut Lane) {
-        if let Some(index) = lane.leader.take().and_then(|leader| self.broker_index(leader.broker)) {
+        if let Some(index) = lane.listed_at.take().and_then(|id| self.broker_index(id)) {
             self.leave_broker(index, lane.id.slot);
         }
+        (lane.leader, lane.replica) = (None, None);
         lane.drop_waiting();
     }
 

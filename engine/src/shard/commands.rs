@@ -135,29 +135,18 @@ impl Shard {
     }
 
     fn set_leader(&mut self, lane: &mut Lane, leader: Option<Leader>) {
-        let slot = lane.id.slot;
-        let former = lane.leader.map(|leader| leader.broker);
-        if former != leader.map(|leader| leader.broker)
-            && let Some(index) = former.and_then(|id| self.broker_index(id))
-        {
-            self.leave_broker(index, slot);
-            // What the former leader still sends is of an older fetch generation, and what went wrong there is over,
-            // unless leaders name each other in turn.
+        let id = |leader: Leader| leader.broker;
+        if lane.leader.is_some() && lane.leader.map(id) != leader.map(id) {
+            // What went wrong at the former leader is over, unless leaders name each other in turn.
             lane.retry_at.take_if(|_| lane.fetch_failures <= 1);
-            lane.carried = None;
-            lane.is_touched = false;
-            lane.is_listed = false;
+        }
+        // Under another leader, or another epoch of the same, the replicas may be others.
+        if lane.leader != leader {
+            lane.replica = None;
         }
         lane.leader = leader;
         lane.leader_wanted = leader.is_none();
-        if let Some(leader) = leader {
-            let index = self.broker_entry(leader.broker);
-            if !lane.is_listed {
-                lane.is_listed = true;
-                self.brokers[index].lanes.push(slot);
-            }
-        }
-        self.touch(lane);
+        self.settle_source(lane);
     }
 
     /// Takes a slot off a broker's lists.
@@ -183,6 +172,13 @@ impl Shard {
             broker.lanes.is_empty() && !endpoints.iter().any(|endpoint| endpoint.id == broker.endpoint.id)
         };
         // Routes refer to brokers by index, so entries stay; a broker that left the cluster just holds no connection.
+        for index in 0..self.brokers.len() {
+            let id = self.brokers[index].endpoint.id;
+            if !endpoints.iter().any(|endpoint| endpoint.id == id) {
+                self.leave_replicas_at(index, "it has left the cluster");
+            }
+        }
+        self.carry_out_moves(now);
         for index in 0..self.brokers.len() {
             if is_gone(&self.brokers[index]) {
                 self.close_routes(index);

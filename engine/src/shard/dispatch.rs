@@ -292,6 +292,8 @@ impl Shard {
                 tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.position,
                     "a record batch's CRC does not match: fetching it again");
                 lane.restart_at(lane.position, lane.position_epoch);
+                // The disk of a follower may be at fault.
+                self.leave_replica(lane, "a wrong CRC");
                 self.touch(lane);
             }
             DecodeFailure::Malformed(what) => self.fail(lane, LaneErrorCause::Malformed(what)),

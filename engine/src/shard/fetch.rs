@@ -52,12 +52,13 @@ impl Shard {
         let place = (index, RouteKind::Session);
         let Some((reservation, max_bytes)) = self.reserve_in_turn(place, lanes, now) else { return };
         let broker = &mut self.brokers[index];
+        let rack = broker.rack_to_tell(&self.settings, now);
         let route = &mut broker.session_route;
         let (Some(connection), Some(newest)) = (route.connection.as_mut(), route.fetch_version) else {
             return;
         };
         let version = newest.min(broker.session.version_limit());
-        let options = options(&self.settings, self.settings.fetch_max_wait, max_bytes);
+        let options = options(&self.settings, rack, self.settings.fetch_max_wait, max_bytes);
         let mut buffer = connection.take_buffer();
         let correlation_id = connection.next_correlation_id();
         if let Err(error) = broker.session.build(version, &options, correlation_id, &mut buffer) {
@@ -102,8 +103,8 @@ impl Shard {
     ) -> bool {
         let broker = &mut self.brokers[index];
         let slot = lane.id.slot;
-        let is_led_here = lane.leader.is_some_and(|leader| leader.broker == broker.endpoint.id);
-        let is_fetchable = is_led_here && lane.wants_fetch(self.settings.lane_share_bytes, now);
+        let is_from_here = lane.source() == Some(broker.endpoint.id);
+        let is_fetchable = is_from_here && lane.wants_fetch(self.settings.lane_share_bytes, now);
         let is_elsewhere = lane.carried.is_some() && lane.carried != conn;
         if is_fetchable && !lane.wants_alone && !is_elsewhere {
             broker.session.set(slot, fetch_partition(lane, &self.settings));
@@ -158,7 +159,7 @@ impl Shard {
             self.lanes.peek(*slot).filter(|lane| {
                 lane.carried.is_none()
                     && lane.wants_fetch(self.settings.lane_share_bytes, now)
-                    && lane.leader.is_some_and(|leader| leader.broker == broker.endpoint.id)
+                    && lane.source() == Some(broker.endpoint.id)
             })
         };
         let is_alone = |slot: &&u32| waiting(slot).is_some_and(|lane| lane.wants_alone);
@@ -179,6 +180,7 @@ impl Shard {
         now: Instant,
     ) {
         let broker = &mut self.brokers[index];
+        let rack = broker.rack_to_tell(&self.settings, now);
         let route = &mut broker.sessionless_route;
         let (Some(connection), Some(newest)) = (route.connection.as_mut(), route.fetch_version) else {
             return;
@@ -198,8 +200,8 @@ impl Shard {
             broker.sessionless.push((slot, fetch_partition(lane, &self.settings)));
         }
         broker.touched.retain(|slot| !slots.contains(slot));
-        let options =
-            options(&self.settings, self.settings.fetch_max_wait.min(SESSIONLESS_WAIT_MAX), max_bytes);
+        let max_wait = self.settings.fetch_max_wait.min(SESSIONLESS_WAIT_MAX);
+        let options = options(&self.settings, rack, max_wait, max_bytes);
         let mut buffer = connection.take_buffer();
         let correlation_id = connection.next_correlation_id();
         let partitions = broker.sessionless.iter().map(|(_, partition)| partition);
@@ -324,7 +326,13 @@ fn fetch_request(settings: &ShardSettings, bytes: Vec<u8>, correlation_id: i32) 
     Request { bytes, correlation_id, tag: TAG_FETCH, timeout }
 }
 
-pub(super) fn options(settings: &ShardSettings, max_wait: Duration, max_bytes: usize) -> FetchOptions<'_> {
+/// A broker that is told a rack may name a follower there instead of sending records of what it leads.
+pub(super) fn options<'a>(
+    settings: &'a ShardSettings,
+    rack: &'a str,
+    max_wait: Duration,
+    max_bytes: usize,
+) -> FetchOptions<'a> {
     FetchOptions {
         max_wait_ms: i32::try_from(max_wait.as_millis()).unwrap_or(i32::MAX),
         min_bytes: i32::try_from(settings.fetch_min_bytes).unwrap_or(i32::MAX),
@@ -334,7 +342,6 @@ pub(super) fn options(settings: &ShardSettings, max_wait: Duration, max_bytes: u
             false => IsolationLevel::ReadUncommitted,
         },
         client_id: &settings.client_id,
-        // A leader that is told a rack may name a follower there, and sends no records itself.
-        rack: "",
+        rack,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::replica::Replica;
 use super::stall::Standing;
 use crate::error::{LaneError, LaneErrorCause};
 use crate::handler::{self, InFlight, OpenBatch, Runner};
@@ -88,6 +89,8 @@ pub(crate) struct Lane {
     pub(crate) leader: Option<Leader>,
     /// The leader is not to be asked again before the control plane has named one.
     pub(crate) leader_wanted: bool,
+    /// The follower that it is fetched from instead.
+    pub(crate) replica: Option<Replica>,
 
     /// Next offset to fetch, and the leader epoch of the batch before it.
     pub(crate) fetch_offset: i64,
@@ -124,10 +127,10 @@ pub(crate) struct Lane {
     pub(crate) is_ready: bool,
     /// Listed among the shard's lanes that may hold something fetched.
     pub(crate) is_holder: bool,
-    /// Listed among its leader's touched lanes.
+    /// Listed among the touched lanes of the broker that it is fetched from.
     pub(crate) is_touched: bool,
-    /// Listed among its leader's lanes.
-    pub(crate) is_listed: bool,
+    /// The broker that it is fetched from, among whose lanes it is listed.
+    pub(crate) listed_at: Option<i32>,
     /// Listed among the shard's lanes with untold progress.
     pub(crate) is_unmarked: bool,
 
@@ -184,6 +187,7 @@ impl Lane {
             paused: open.paused,
             leader: open.leader,
             leader_wanted: open.leader.is_none(),
+            replica: None,
             fetch_offset: open.start_offset,
             fetch_epoch: open.start_epoch,
             carried: None,
@@ -202,7 +206,7 @@ impl Lane {
             is_ready: false,
             is_holder: false,
             is_touched: false,
-            is_listed: false,
+            listed_at: None,
             is_unmarked: false,
             no_position: open.no_position,
             started_at: open.start_offset,
@@ -392,6 +396,7 @@ impl Lane {
             paused: self.paused,
             blocked_by,
             last_error: self.last_error.clone(),
+            replica: self.replica.map(|replica| replica.broker),
             records: self.records,
             newest_timestamp_ms: self.newest_timestamp_ms,
         }

@@ -18,6 +18,7 @@ mod lanes;
 mod offer;
 mod pressure;
 mod receive;
+mod replica;
 mod route;
 mod routes;
 mod settings;
@@ -49,6 +50,7 @@ use dispatch::SEGMENTS_MAX;
 use lane::Lane;
 use lanes::Lanes;
 use pressure::Pressure;
+use replica::Move;
 use route::RouteKind;
 use turns::Turns;
 
@@ -95,6 +97,10 @@ pub(crate) struct Shard {
     retry_at: Option<Instant>,
     /// Slots of lanes with progress that is not told yet; each once.
     unmarked: Vec<u32>,
+    /// Slots of lanes that are to be fetched from elsewhere.
+    moves: Vec<(u32, Move)>,
+    /// Not after the first time at which a lane's leader is asked anew which follower to fetch from.
+    replicas_end_at: Option<Instant>,
 
     /// Lanes that were woken, from any thread.
     wakes: Arc<WakeList>,
@@ -154,6 +160,8 @@ impl Shard {
             retries: Vec::new(),
             retry_at: None,
             unmarked: Vec::new(),
+            moves: Vec::new(),
+            replicas_end_at: None,
             wakes: WakeList::new(setup.bell),
             woken: Vec::new(),
             watched: Vec::new(),
@@ -182,7 +190,12 @@ impl Shard {
         self.end_waits(now);
         self.wake_starved();
         self.end_backoffs(now);
+        self.carry_out_moves(now);
         self.go_on(now);
+        // A connection may have failed meanwhile.
+        if self.carry_out_moves(now) {
+            self.go_on(now);
+        }
         // What is released now wakes nobody later.
         if self.relieve_pressure(now) {
             self.go_on(now);
@@ -209,6 +222,7 @@ impl Shard {
         let routes = self.brokers.iter().filter_map(Broker::deadline);
         routes
             .chain(self.retry_at)
+            .chain(self.replicas_end_at)
             .chain(self.pressure.deadline())
             .chain(self.watch_at)
             .chain(self.stalls_deadline())
@@ -280,12 +294,12 @@ impl Shard {
         self.stats.record(crate::stats::Stage::LoopLag, late, None, -1);
     }
 
-    /// Has the lane looked at when the next Fetch to its leader is built.
+    /// Has the lane looked at when the next Fetch to the broker that it is fetched from is built.
     fn touch(&mut self, lane: &mut Lane) {
         if lane.is_touched {
             return;
         }
-        if let Some(broker) = lane.leader.and_then(|leader| self.broker_index(leader.broker)) {
+        if let Some(broker) = lane.source().and_then(|source| self.broker_index(source)) {
             lane.is_touched = true;
             self.brokers[broker].touched.push(lane.id.slot);
         }

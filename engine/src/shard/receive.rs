@@ -219,14 +219,31 @@ impl Shard {
         now: Instant,
     ) {
         let error = ErrorCode(partition.error_code);
+        if lane.replica.is_some() && (error != ErrorCode::NONE || partition.diverging_epoch.is_some()) {
+            let reason = match error {
+                ErrorCode::NONE => "its log ends before the offset".to_owned(),
+                error => error.to_string(),
+            };
+            lane.last_error = Some(Arc::from(&*reason));
+            return self.leave_replica(lane, &reason);
+        }
         if error != ErrorCode::NONE {
             return self.on_partition_error(lane, error, partition.current_leader, now);
         }
         if let Some(diverging) = partition.diverging_epoch {
             return self.on_diverging(lane, diverging, now);
         }
-        lane.high_watermark = partition.high_watermark;
-        lane.last_stable_offset = partition.last_stable_offset;
+        if lane.replica.is_some() {
+            // A follower learns of these later than its leader, who may have told them.
+            lane.high_watermark = lane.high_watermark.max(partition.high_watermark);
+            lane.last_stable_offset = lane.last_stable_offset.max(partition.last_stable_offset);
+        } else {
+            lane.high_watermark = partition.high_watermark;
+            lane.last_stable_offset = partition.last_stable_offset;
+        }
+        if partition.preferred_read_replica >= 0 {
+            self.on_replica_named(lane, partition.preferred_read_replica, now);
+        }
         if !lane.is_holder && !partition.records.is_empty() {
             lane.is_holder = true;
             self.holders.push(lane.id.slot);
@@ -241,6 +258,7 @@ impl Shard {
                 lane.last_error = Some(Arc::from(&*reason));
                 tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.fetch_offset,
                     "{reason}: fetching it again");
+                self.leave_replica(lane, &reason);
                 self.retry_later(lane, now);
             }
             Err(reason) => self.fail(lane, LaneErrorCause::Malformed(reason)),

@@ -180,6 +180,7 @@ impl Shard {
             // The wire is never idle while handlers run: the next Fetch leaves before the first of them is called.
             Ok(()) => {
                 self.brokers[index].route(kind).failures = 0;
+                self.carry_out_moves(now);
                 match self.ending_until {
                     None => self.plan_fetches(index, now),
                     Some(_) => self.close_session(index, now),
@@ -249,11 +250,13 @@ impl Shard {
         let reason: Arc<str> = Arc::from(reason);
         for position in 0..self.brokers[index].lanes.len() {
             let slot = self.brokers[index].lanes[position];
-            if let Some(lane) = self.lanes.peek_mut(slot) {
-                lane.last_error = Some(Arc::clone(&reason));
+            let Some(lane) = self.lanes.peek_mut(slot) else { continue };
+            lane.last_error = Some(Arc::clone(&reason));
+            if lane.replica.is_none() {
                 self.events.push_back(Event::LeaderWanted { lane: lane.id, reason: "connection lost" });
             }
         }
+        self.leave_replicas_at(index, &reason);
     }
 
     /// Closes a connection in whatever state it is, and releases the lanes that it carried.
@@ -320,7 +323,7 @@ impl Shard {
         };
         let mut bytes = connection.take_buffer();
         let correlation_id = connection.next_correlation_id();
-        let options = super::fetch::options(&self.settings, Duration::ZERO, 0);
+        let options = super::fetch::options(&self.settings, "", Duration::ZERO, 0);
         let version = version.min(version_limit);
         let built = broker.session.build_close(version, &options, correlation_id, &mut bytes);
         let timeout = self.settings.request_timeout;

@@ -14,6 +14,8 @@ const LANE_SHARE_DIVISOR: usize = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct ShardSettings {
     pub(crate) client_id: String,
+    /// Where this process is; empty where that is not told.
+    pub(crate) rack: String,
     pub(crate) read_committed: bool,
     pub(crate) check_crcs: bool,
     pub(crate) fetch_min_bytes: usize,
@@ -37,6 +39,8 @@ pub(crate) struct ShardSettings {
     /// How long a lane with records to deliver may stand still before that is told; `None` for ever.
     pub(crate) stall_timeout: Option<Duration>,
     pub(crate) request_timeout: Duration,
+    /// How long a follower is fetched from before its leader is asked again.
+    pub(crate) metadata_max_age: Duration,
     pub(crate) retry_backoff: Duration,
     pub(crate) retry_backoff_max: Duration,
     pub(crate) reconnect_backoff: Duration,
@@ -55,6 +59,7 @@ impl ShardSettings {
             .min(memory.fetch_bytes / LANE_SHARE_DIVISOR);
         Ok(Self {
             client_id: config.client_id.clone(),
+            rack: config.client_rack.clone(),
             read_committed: config.isolation_level == IsolationLevel::ReadCommitted,
             check_crcs: config.check_crcs,
             fetch_min_bytes: config.fetch_min_bytes,
@@ -72,6 +77,7 @@ impl ShardSettings {
             max_poll_interval: config.max_poll_interval,
             stall_timeout: config.stall_timeout,
             request_timeout: config.request_timeout,
+            metadata_max_age: config.metadata_max_age,
             retry_backoff: config.retry_backoff,
             retry_backoff_max: config.retry_backoff_max,
             reconnect_backoff: config.reconnect_backoff,

@@ -146,4 +146,6 @@ pub(crate) struct LaneStats {
     pub(crate) blocked_by: Option<BlockedBy>,
     /// What went wrong last.
     pub(crate) last_error: Option<Arc<str>>,
+    /// The follower that it is fetched from, if it is.
+    pub(crate) replica: Option<i32>,
 }

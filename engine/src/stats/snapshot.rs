@@ -119,6 +119,8 @@ pub struct LaneSnapshot {
     /// What went wrong last since it is owned, although it may be over: an error of its leader or of the connection to
     /// it, a damaged batch, its failure.
     pub last_error: Option<String>,
+    /// The node id of the follower that it is fetched from; `None` while that is its leader. See `client.rack`.
+    pub read_replica: Option<i32>,
 }
 
 /// A stage's latencies.
@@ -243,6 +245,7 @@ impl LaneSnapshot {
             paused: lane.paused,
             blocked_by: lane.blocked_by,
             last_error: lane.last_error.as_deref().map(str::to_owned),
+            read_replica: lane.replica,
         }
     }
 }

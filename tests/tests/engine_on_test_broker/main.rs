@@ -12,6 +12,7 @@ mod health;
 mod memory;
 mod offload;
 mod offsets;
+mod replicas;
 mod sessions;
 mod starting;
 mod steering;

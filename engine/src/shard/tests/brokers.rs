@@ -61,6 +61,8 @@ pub(crate) struct Answer {
     pub(crate) diverging: Option<(i32, i64)>,
     /// A newer leader and its epoch.
     pub(crate) leader: Option<(i32, i32)>,
+    /// The follower to ask instead, -1 for none.
+    pub(crate) replica: i32,
 }
 
 impl Answer {
@@ -75,12 +77,18 @@ impl Answer {
             aborted: Vec::new(),
             diverging: None,
             leader: None,
+            replica: -1,
         }
     }
 
     /// These record batches, and the end of the log.
     pub(crate) fn records(partition: i32, end: i64, batches: &[Vec<u8>]) -> Self {
         Self { records: batches.concat(), ..Self::empty(partition, end) }
+    }
+
+    /// This follower is to be asked instead; the log ends there.
+    pub(crate) fn replica(partition: i32, end: i64, replica: i32) -> Self {
+        Self { replica, ..Self::empty(partition, end) }
     }
 
     /// An error.
@@ -106,6 +114,7 @@ impl Answer {
             .with_high_watermark(self.end)
             .with_last_stable_offset(self.stable)
             .with_log_start_offset(0)
+            .with_preferred_read_replica(self.replica.into())
             .with_aborted_transactions(Some(self.aborted.iter().map(aborted).collect()))
             .with_records(Some(Bytes::from(self.records.clone())))
     }
@@ -127,6 +136,11 @@ impl Asked {
     /// Whether it belongs to no session.
     pub(crate) fn is_sessionless(&self) -> bool {
         self.request.session_id == 0 && self.request.session_epoch == -1
+    }
+
+    /// Where the client says that it is.
+    pub(crate) fn rack(&self) -> &str {
+        &self.request.rack_id
     }
 
     /// The session's id and epoch.
@@ -263,8 +277,6 @@ impl Brokers {
             if api == ApiKey::Fetch as i16 {
                 assert_eq!(version, FETCH_VERSION);
                 let request = FetchRequest::decode(&mut frame, version).unwrap();
-                // A leader that is told a rack may name a follower there, and sends no records itself.
-                assert_eq!(&*request.rack_id, "");
                 self.fetches.push_back(Asked { conn, broker: wire.broker, correlation_id, request });
             } else {
                 let ranges = [(ApiKey::Fetch, 4, FETCH_VERSION), (ApiKey::ApiVersions, 0, 3)];

@@ -10,6 +10,7 @@ mod fetching;
 mod keeping;
 mod memory;
 mod opening;
+mod replicas;
 pub(crate) mod rig;
 mod scale;
 mod tasks;
