@@ -133,6 +133,14 @@ pub(crate) enum Command {
         /// Leader epoch of the record before it, -1 when unknown.
         leader_epoch: i32,
     },
+    /// The leader's log holds what was read before this offset: the answer to [`Event::CheckWanted`]. A log that was
+    /// cut is answered by [`Command::Seek`].
+    Checked {
+        /// The lane.
+        lane: LaneId,
+        /// The offset that was asked about.
+        offset: i64,
+    },
     /// Answer by [`Event::Passed`]: all earlier commands are carried out.
     Fence(u64),
     /// Fill in this snapshot and return it by [`Event::Stats`].
@@ -198,6 +206,18 @@ pub(crate) enum Event {
         epoch: i32,
         /// Where it ends, -1 when unknown.
         end_offset: i64,
+        /// The newest [`Command::Seek`] that the shard had carried out then, 0 before the first.
+        seek: u32,
+    },
+    /// Under a new leader that cannot tell by itself: ask whether its log holds what was read before this offset,
+    /// answer by [`Command::Checked`], or as [`Event::Truncated`] is answered.
+    CheckWanted {
+        /// The lane.
+        lane: LaneId,
+        /// The next offset to fetch.
+        offset: i64,
+        /// The leader epoch of the record before it.
+        epoch: i32,
         /// The newest [`Command::Seek`] that the shard had carried out then, 0 before the first.
         seek: u32,
     },

@@ -79,8 +79,10 @@ impl Control {
                 Finding::Found { lane, purpose, offset, leader_epoch, truncated_from } => {
                     let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone()) else { continue };
                     let from = match purpose {
-                        Purpose::Reset { from } => Some((from, false)),
-                        Purpose::Open | Purpose::Seek => truncated_from.map(|from| (from, true)),
+                        Purpose::Reset { from } => Some((from, truncated_from.is_some())),
+                        Purpose::Open | Purpose::Seek | Purpose::Check { .. } => {
+                            truncated_from.map(|from| (from, true))
+                        }
                     };
                     if let Some((from, truncated)) = from {
                         self.notify(EngineEvent::PositionReset {
@@ -92,7 +94,10 @@ impl Control {
                     }
                     match purpose {
                         Purpose::Open => self.open(lane, offset, leader_epoch, None),
-                        Purpose::Seek | Purpose::Reset { .. } => self.seek(lane, offset, leader_epoch),
+                        Purpose::Check { .. } if truncated_from.is_none() => self.checked(lane, offset),
+                        Purpose::Seek | Purpose::Reset { .. } | Purpose::Check { .. } => {
+                            self.seek(lane, offset, leader_epoch);
+                        }
                     }
                 }
             }
@@ -236,6 +241,13 @@ impl Control {
         let (shard, seek) = (known.shard, known.seek);
         self.command(shard, Command::Seek { lane, seek, offset, leader_epoch });
         self.told_where(lane, shard);
+    }
+
+    /// Its leader's log holds what it has read.
+    fn checked(&mut self, lane: LaneId, offset: i64) {
+        if let Some(known) = self.lanes.get(lane).filter(|lane| lane.phase == Phase::Open) {
+            self.command(known.shard, Command::Checked { lane, offset });
+        }
     }
 
     fn position_failed(&mut self, lane: LaneId, offset: i64, cause: LaneErrorCause, now: Instant) {

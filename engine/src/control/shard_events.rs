@@ -29,6 +29,11 @@ impl Control {
             Event::Truncated { lane, offset, epoch, end_offset, seek } => {
                 self.on_truncated(lane, offset, (epoch, end_offset), seek, now);
             }
+            Event::CheckWanted { lane, offset, epoch, seek } => {
+                if let Some(at) = self.unsought(lane, seek) {
+                    self.positions.check(lane, &at, offset, epoch, now);
+                }
+            }
             Event::LeaderTold { lane, leader } => {
                 if let Some(at) = self.lanes.get(lane).map(|lane| lane.at.clone())
                     && self.metadata.learn_leader(&at, leader)

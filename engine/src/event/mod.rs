@@ -109,10 +109,11 @@ pub enum EngineEvent {
         at: TopicPartition,
         /// The offset that was to be read.
         from: i64,
-        /// The offset that is read instead. The records from `from` to before `to` are a gap; where `to` is the smaller
-        /// one, those from `to` on come again.
+        /// The offset that is read instead. The records from `from` to before `to` are a gap. Where `to` is the smaller
+        /// one, records come again from there on; if the log was cut, those that were read from `to` to before `from`
+        /// are lost, and what comes are others in their place.
         to: i64,
-        /// Whether the log was cut, rather than expired.
+        /// Whether the log was cut by an unclean election, rather than expired.
         truncated: bool,
     },
     /// A topic was deleted and created again: its partition starts anew by `auto.offset.reset`.
@@ -303,16 +304,25 @@ fn write_reset(
     to: i64,
     truncated: bool,
 ) -> fmt::Result {
-    if truncated {
+    let lost = from.min(to)..=from.max(to) - 1;
+    let (first, last) = (lost.start(), lost.end());
+    if truncated && to < from {
         write!(
             f,
-            "{at}: the log was cut below offset {from} (records there are gone); going on at offset {to}"
+            "{at}: the log was cut below offset {from}; going on at offset {to}, the records that were read at offsets \
+             {first} to {last} are lost"
         )
-    } else if to > from {
-        let last = to - 1;
+    } else if truncated && to > from {
         write!(
             f,
-            "{at}: offset {from} is not in the log; skipping to offset {to}, offsets {from} to {last} are lost"
+            "{at}: the log was cut below offset {from}; skipping to offset {to}, offsets {first} to {last} are lost"
+        )
+    } else if truncated {
+        write!(f, "{at}: the log was cut below offset {from}; going on at offset {to}")
+    } else if to > from {
+        write!(
+            f,
+            "{at}: offset {from} is not in the log; skipping to offset {to}, offsets {first} to {last} are lost"
         )
     } else {
         write!(f, "{at}: offset {from} is not in the log; going back to offset {to}")

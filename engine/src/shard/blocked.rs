@@ -4,6 +4,7 @@ use super::Shard;
 use super::broker::Broker;
 use super::lane::{Lane, LaneState};
 use super::route::{Route, RouteKind};
+use super::validity::Validity;
 use crate::net::Connection;
 use crate::stats::BlockedBy;
 
@@ -31,6 +32,9 @@ impl Shard {
         }
         if self.brokers[index].session_route.fetch_version.is_none() {
             return Some(BlockedBy::NoConnection);
+        }
+        if lane.validity != Validity::Known {
+            return Some(BlockedBy::Validation);
         }
         if self.brokers[index].is_muted() {
             return Some(BlockedBy::Throttled);

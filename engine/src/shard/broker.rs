@@ -66,6 +66,11 @@ impl Broker {
         }
     }
 
+    /// The newest version of Fetch that both sides know, once a connection was set up.
+    pub(crate) fn fetch_version(&self) -> Option<i16> {
+        self.session_route.fetch_version.or(self.sessionless_route.fetch_version)
+    }
+
     /// Whether it has asked, over either route, for no Fetch for now.
     pub(crate) fn is_muted(&self) -> bool {
         self.session_route.muted_until.is_some() || self.sessionless_route.muted_until.is_some()
@@ -76,7 +81,8 @@ impl Broker {
         self.leader_only_until.is_some_and(|until| now < until)
     }
 
-    /// The rack that the next Fetch names: then it may name a follower there instead of sending records of what it leads.
+    /// The rack that the next Fetch tells: the broker may name a follower there instead of sending records of what it
+    /// leads.
     pub(crate) fn rack_to_tell<'a>(&self, settings: &'a ShardSettings, now: Instant) -> &'a str {
         if self.is_leader_only(now) { "" } else { &settings.rack }
     }

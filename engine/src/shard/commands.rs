@@ -7,6 +7,7 @@ use super::Shard;
 use super::broker::Broker;
 use super::lane::{Closing, Lane, LaneState};
 use super::route::RouteKind;
+use super::validity::Validity;
 use crate::handler::{self, ErasedHandler, InFlight, Runner};
 use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, OpenLane};
 use crate::position::StartPosition;
@@ -24,7 +25,7 @@ impl Shard {
             Command::Open(open) => self.open(open, now),
             Command::Leader { lane, leader } => self.with_lane(lane, |shard, lane| {
                 if lane.state != LaneState::Closing {
-                    shard.set_leader(lane, leader);
+                    shard.set_leader(lane, leader, now);
                 }
             }),
             Command::Close { lane, reason, deadline } => self.close(lane, Closing { reason, deadline }, now),
@@ -48,9 +49,13 @@ impl Shard {
                 // Otherwise it goes on there when it begins.
                 if lane.told.is_none() {
                     lane.state = LaneState::Open;
+                    shard.settle_validity(lane, now);
                     shard.touch(lane);
                 }
             }),
+            Command::Checked { lane, offset } => {
+                self.with_lane(lane, |shard, lane| shard.on_checked(lane, offset, now));
+            }
             Command::Fence(fence) => self.events.push_back(Event::Passed(fence)),
             Command::Stats(snapshot) => self.fill_snapshot(snapshot),
             Command::End => self.end(now),
@@ -79,7 +84,7 @@ impl Shard {
         self.lanes.open(Lane::new(open));
         self.ready.make_room(self.lanes.slots());
         let Some(mut lane) = self.lanes.take(slot) else { return };
-        self.set_leader(&mut lane, leader);
+        self.set_leader(&mut lane, leader, now);
         self.pulse.begin(lane.id, now);
         let made = (self.factory)(&told);
         self.pulse.end();
@@ -108,12 +113,12 @@ impl Shard {
             Err(cause) => return self.fail(lane, cause),
         }
         lane.runner = Some(Runner::Handler(handler));
-        self.begin(lane);
+        self.begin(lane, now);
     }
 
     /// The factory is done, or the task asks for its first batch: the lane goes on from where they have said, as soon
     /// as that is known.
-    pub(crate) fn begin(&mut self, lane: &mut Lane) {
+    pub(crate) fn begin(&mut self, lane: &mut Lane, now: Instant) {
         let chosen = lane.told.take().and_then(|told| told.chosen_start());
         match chosen {
             // A seek that came meanwhile has the last word.
@@ -131,10 +136,11 @@ impl Shard {
             }
         }
         lane.state = LaneState::Open;
+        self.settle_validity(lane, now);
         self.touch(lane);
     }
 
-    fn set_leader(&mut self, lane: &mut Lane, leader: Option<Leader>) {
+    fn set_leader(&mut self, lane: &mut Lane, leader: Option<Leader>, now: Instant) {
         let id = |leader: Leader| leader.broker;
         if lane.leader.is_some() && lane.leader.map(id) != leader.map(id) {
             // What went wrong at the former leader is over, unless leaders name each other in turn.
@@ -143,10 +149,12 @@ impl Shard {
         // Under another leader, or another epoch of the same, the replicas may be others.
         if lane.leader != leader {
             lane.replica = None;
+            lane.validity = Validity::behind(lane.fetch_epoch);
         }
         lane.leader = leader;
         lane.leader_wanted = leader.is_none();
         self.settle_source(lane);
+        self.settle_validity(lane, now);
     }
 
     /// Takes a slot off a broker's lists.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::replica::Replica;
 use super::stall::Standing;
+use super::validity::Validity;
 use crate::error::{LaneError, LaneErrorCause};
 use crate::handler::{self, InFlight, OpenBatch, Runner};
 use crate::link::{CloseReason, LaneId, Leader, Mark, OpenLane, Topic};
@@ -95,6 +96,8 @@ pub(crate) struct Lane {
     /// Next offset to fetch, and the leader epoch of the batch before it.
     pub(crate) fetch_offset: i64,
     pub(crate) fetch_epoch: i32,
+    /// Whether its leader's log is known to hold what was read before.
+    pub(crate) validity: Validity,
     /// The connection whose Fetches carry this lane from where `fetch_offset` is. An answer that comes over any other,
     /// or over this one before it carries the lane again, is of an older fetch generation (before a seek, a move, a
     /// refetch) and is dropped.
@@ -190,6 +193,7 @@ impl Lane {
             replica: None,
             fetch_offset: open.start_offset,
             fetch_epoch: open.start_epoch,
+            validity: Validity::behind(open.start_epoch),
             carried: None,
             wants_alone: false,
             ask_bytes: None,
@@ -238,6 +242,7 @@ impl Lane {
         self.state == LaneState::Open
             && !self.paused
             && !self.leader_wanted
+            && self.validity == Validity::Known
             && self.queued_bytes < lane_share_bytes
             && self.retry_at.is_none_or(|at| at <= now)
     }
@@ -307,6 +312,7 @@ impl Lane {
     /// Goes on at another offset, as if it had been opened there.
     pub(crate) fn place_at(&mut self, offset: i64, leader_epoch: i32) {
         self.restart_at(offset, leader_epoch);
+        self.validity = Validity::behind(leader_epoch);
         match &self.runner {
             Some(Runner::Task(task)) if task.withdraw() => self.out = None,
             _ => self.out.iter_mut().for_each(|out| out.is_stale = true),

@@ -27,6 +27,7 @@ mod tasks;
 #[cfg(test)]
 pub(crate) mod tests;
 mod turns;
+mod validity;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -358,14 +359,17 @@ impl Shard {
                 Some(at) => next = Some(next.map_or(at, |next| next.min(at))),
                 None => {
                     lane.retry_at = None;
+                    self.settle_validity(&mut lane, now);
                     self.touch(&mut lane);
                 }
             }
             self.lanes.put_back(lane);
             waits_until.is_some()
         });
+        // Some wait anew.
+        retries.append(&mut self.retries);
         self.retries = retries;
-        self.retry_at = next;
+        self.retry_at = [next, self.retry_at].into_iter().flatten().min();
     }
 
     fn broker_index(&self, id: i32) -> Option<usize> {

@@ -392,7 +392,7 @@ impl Shard {
     }
 
     /// Leaves the lane alone for `retry.backoff.ms`, longer with each failure in a row.
-    fn retry_later(&mut self, lane: &mut Lane, now: Instant) {
+    pub(super) fn retry_later(&mut self, lane: &mut Lane, now: Instant) {
         lane.fetch_failures = lane.fetch_failures.saturating_add(1);
         let (base, max) = (self.settings.retry_backoff, self.settings.retry_backoff_max);
         let at = now + backoff(base, max, lane.fetch_failures, &mut self.rng);

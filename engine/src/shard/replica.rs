@@ -58,7 +58,7 @@ impl Shard {
             !known.endpoint.addresses.is_empty() && known.session_route.retry_at.is_none_or(|at| at <= now)
         });
         if !is_reachable {
-            tracing::debug!(topic = %lane.topic.name, partition = lane.partition, broker, "the follower is out of reach");
+            tracing::debug!(topic = %lane.topic.name, partition = lane.partition, broker, "a follower out of reach");
             return self.ask_leader_only(lane, now);
         }
         let until = now + self.settings.metadata_max_age;
@@ -91,8 +91,8 @@ impl Shard {
         }
     }
 
-    /// Has lanes fetched from where they are to be; whether that is another place for some. Not done while a response is
-    /// walked, whose session it changes.
+    /// Has lanes fetched from where they are to be; whether that is another place for some. Not done while a response
+    /// is walked, whose session it changes.
     pub(crate) fn carry_out_moves(&mut self, now: Instant) -> bool {
         self.end_replicas(now);
         let has_some = !self.moves.is_empty();

@@ -203,6 +203,7 @@ impl Shard {
             ApiVersionsAnswer::Table(table) => {
                 let version = table.negotiate(ApiKey::Fetch).map_err(|error| error.to_string())?;
                 self.brokers[index].route(kind).fetch_version = Some(version);
+                self.settle_validities(index, now);
             }
             ApiVersionsAnswer::RetryAt(version) => self.send_api_versions(index, kind, version, now),
         }

@@ -154,7 +154,7 @@ impl Shard {
             self.events.push_back(Event::StopRequested);
         }
         if asks_first && lane.state == LaneState::Starting {
-            self.begin(lane);
+            self.begin(lane, clock.now());
         }
         lane.paused |= wishes.pause;
         if let Some(to) = wishes.seek {

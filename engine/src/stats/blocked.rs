@@ -49,6 +49,8 @@ pub enum BlockedBy {
     Backoff,
     /// There is no connection to its leader; the last error says why, if there was one.
     NoConnection,
+    /// Under a new leader, whose answers do not tell: it is asked whether its log holds what was read (KIP-320).
+    Validation,
     /// Its leader has asked for no Fetch for a while, for the sake of a quota.
     Throttled,
     /// Under `read_committed`: the next records belong to a transaction that is still open, or wait behind one.
@@ -71,6 +73,7 @@ impl BlockedBy {
             Self::NoLeader => "no_leader",
             Self::Backoff => "backoff",
             Self::NoConnection => "no_connection",
+            Self::Validation => "validation",
             Self::Throttled => "throttled",
             Self::OpenTransaction => "open_transaction",
         }
@@ -104,6 +107,7 @@ mod tests {
             NoLeader,
             Backoff,
             NoConnection,
+            Validation,
             Throttled,
             OpenTransaction,
         ];

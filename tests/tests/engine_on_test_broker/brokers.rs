@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use millstream::{Engine, Error, Partitions, StartPosition};
 use millstream_protocol::record::Codec;
-use millstream_testbroker::{ApiKey, Config, Effect, Fault, ResponseError, TestBroker};
+use millstream_testbroker::{ApiKey, Config, Effect, Fault, ResponseError, TestBroker, Versions};
 use millstream_tests::cutter::Cutter;
 use millstream_tests::gate::PATIENCE;
 use millstream_tests::journal::Journal;
@@ -137,7 +137,39 @@ fn a_topic_that_does_not_exist_is_named() {
 
 #[test]
 fn what_an_unclean_election_cut_and_others_wrote_anew_is_read_and_the_gap_is_told() {
-    let broker = broker_with(Config::default(), 1, 100);
+    cut_and_written_anew(Versions::newest());
+}
+
+#[test]
+fn under_a_broker_whose_fetch_does_not_tell_of_an_unclean_election_it_is_told_all_the_same() {
+    for newest_fetch in [11, 9] {
+        cut_and_written_anew(Versions::newest().limit(ApiKey::Fetch, 4, newest_fetch));
+    }
+}
+
+#[test]
+fn a_leader_that_moves_and_has_lost_nothing_is_asked_and_read_on_with_nothing_told() {
+    let versions = Versions::newest().limit(ApiKey::Fetch, 4, 11);
+    let broker = broker_with(Config { brokers: vec![1, 2, 3], versions, ..Config::default() }, 2, 50);
+    let journal = Journal::default();
+    let running = start(&broker, &journal);
+    let events = running.handle().events();
+    for round in 1..=4 {
+        journal.wait_until(|entries| entries.total() == 100 * round);
+        for partition in 0..2 {
+            let leader = broker.handle().offsets(TOPIC, partition).unwrap().leader;
+            broker.handle().move_leader(TOPIC, partition, leader % 3 + 1).unwrap();
+            append(&broker.handle(), partition, 50);
+        }
+    }
+    finish(&running, &journal, 2, 250);
+    let told: Vec<String> = events.map(|event| event.to_string()).collect();
+    assert!(!told.iter().any(|event| event.contains("cut") || event.contains("not in the log")), "{told:?}");
+    assert!(broker.handle().counters().requests(ApiKey::OffsetForLeaderEpoch) > 0, "nobody was asked");
+}
+
+fn cut_and_written_anew(versions: Versions) {
+    let broker = broker_with(Config { versions, ..Config::default() }, 1, 100);
     let journal = Journal::default();
     let running = engine(&broker)
         .property("group.id", GROUP)
@@ -159,6 +191,7 @@ fn what_an_unclean_election_cut_and_others_wrote_anew_is_read_and_the_gap_is_tol
     assert_eq!(entries.offsets(0), (0..100).chain(60..130).collect::<Vec<_>>());
     assert_eq!(committed(&broker.handle(), 0), Some(130));
     let told: Vec<String> = events.map(|event| event.to_string()).collect();
-    let cut = "numbers-0: the log was cut below offset 100 (records there are gone); going on at offset 60";
+    let cut = "numbers-0: the log was cut below offset 100; going on at offset 60, the records that were read at \
+               offsets 60 to 99 are lost";
     assert!(told.iter().any(|event| event == cut), "{told:?}");
 }

@@ -48,6 +48,11 @@ pub(super) enum Purpose {
         /// That offset.
         from: i64,
     },
+    /// To see whether the log of a new leader holds what the lane has read.
+    Check {
+        /// Its offset.
+        from: i64,
+    },
 }
 
 /// To whom a question goes, and for which lanes.
@@ -171,13 +176,22 @@ impl Positions {
             return Some(failed(lane, Purpose::Reset { from: offset }, cut_below(offset)));
         }
         if epoch < 0 || end < 0 {
-            return self.start_reset(lane, at, Purpose::Reset { from: offset }, now);
+            let finding = self.start_reset(lane, at, Purpose::Reset { from: offset }, now);
+            if let Some(search) = self.searches.get_mut(&lane) {
+                search.truncated_from = Some(offset);
+            }
+            return finding;
         }
         self.searches.remove(&lane);
         let to = end.min(offset);
         // Where nothing is missing below, only the epoch is another.
         let truncated_from = (to < offset).then_some(offset);
         Some(Finding::Found { lane, purpose: Purpose::Seek, offset: to, leader_epoch: epoch, truncated_from })
+    }
+
+    /// Starts to ask the leader whether its log holds what was read before `offset`, under `epoch`.
+    pub(super) fn check(&mut self, lane: LaneId, at: &TopicPartition, offset: i64, epoch: i32, now: Instant) {
+        self.insert(lane, at, Want::Validated { offset, epoch }, Purpose::Check { from: offset }, now);
     }
 
     /// Whether the offset of a seek that user code asked for is being looked for.
@@ -391,14 +405,16 @@ impl Positions {
                 self.reset_want(purpose, now).map_err(|cause| failed(lane, purpose, cause))
             }
             Step::At { offset, epoch } => search.want.next(lane, purpose, offset, epoch),
-            Step::EpochEnd { end, epoch } => match search.validate(lane, end, epoch) {
-                Some(Finding::Found { .. }) if search.is_cut() && self.rules.reset == OffsetReset::None => {
-                    let from = search.truncated_from.unwrap_or_default();
-                    Err(failed(lane, purpose, cut_below(from)))
+            Step::EpochEnd { end, epoch } => {
+                let found = search.validate(lane, end, epoch);
+                match (search.truncated_from, found) {
+                    (Some(from), _) if self.rules.reset == OffsetReset::None => {
+                        Err(failed(lane, purpose, cut_below(from)))
+                    }
+                    (_, Some(finding)) => Err(finding),
+                    (_, None) => self.reset_want(purpose, now).map_err(|cause| failed(lane, purpose, cause)),
                 }
-                Some(finding) => Err(finding),
-                None => self.reset_want(purpose, now).map_err(|cause| failed(lane, purpose, cause)),
-            },
+            }
         };
         match next {
             Ok(want) => {

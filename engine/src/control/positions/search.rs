@@ -31,7 +31,7 @@ pub(super) struct Search {
     pub(super) due: Option<Instant>,
     /// Grows with each failure of the present question.
     pub(super) backoff: Backoff,
-    /// The committed offset, once the log turned out to have been cut below it.
+    /// The offset that was committed or read up to, once the log turned out to have been cut below it.
     pub(super) truncated_from: Option<i64>,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Want {
     FromEnd(i64),
     /// This offset, but not before the beginning.
     NotBeforeBeginning(i64),
-    /// This committed offset, unless the log was cut below it.
+    /// This offset, committed or read up to, unless the log was cut below it.
     Validated { offset: i64, epoch: i32 },
 }
 
@@ -123,12 +123,7 @@ impl Search {
         Some((Batch::List(leader.broker), Piece { at, current_epoch: leader.epoch, timestamp, epoch: -1 }))
     }
 
-    /// Whether the log turned out to have been cut below the committed offset.
-    pub(super) fn is_cut(&self) -> bool {
-        self.truncated_from.is_some()
-    }
-
-    /// The committed offset held against the end of its epoch; `None` when the log no longer knows that epoch, so that
+    /// The offset held against the end of its epoch; `None` when the log no longer knows that epoch, so that
     /// nothing is left but a reset.
     pub(super) fn validate(&mut self, lane: LaneId, end: i64, end_epoch: i32) -> Option<Finding> {
         let Want::Validated { offset, epoch } = self.want else { return None };
@@ -222,7 +217,7 @@ pub(super) fn found(lane: LaneId, purpose: Purpose, offset: i64, leader_epoch: i
 /// The end of a search without a position.
 pub(super) fn failed(lane: LaneId, purpose: Purpose, cause: LaneErrorCause) -> Finding {
     let offset = match purpose {
-        Purpose::Reset { from } => from,
+        Purpose::Reset { from } | Purpose::Check { from } => from,
         Purpose::Open | Purpose::Seek => -1,
     };
     Finding::Failed { lane, purpose, offset, cause }

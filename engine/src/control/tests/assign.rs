@@ -363,7 +363,7 @@ fn a_log_that_was_cut_goes_on_at_the_cut_and_says_what_is_gone() {
         world.run(SECOND);
         let member = &world.members[0];
         let lost = member.notices.iter().find_map(|notice| match notice {
-            EngineEvent::PositionReset { from, to, .. } => Some(format!("{to}..{from}")),
+            EngineEvent::PositionReset { from, to, truncated: true, .. } => Some(format!("{to}..{from}")),
             _ => None,
         });
         let lost = lost.unwrap_or_else(|| "nothing".to_owned());

@@ -8,4 +8,5 @@ mod health;
 mod offsets;
 mod reassign;
 mod steering;
+mod validation;
 mod world;

@@ -18,6 +18,8 @@ use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
 
 /// The newest Fetch that names topics, so that tests need no ids.
 const FETCH_VERSION: i16 = 12;
+/// The newest Fetch in which leaders do not say where their logs depart from what was read.
+const OLD_FETCH_VERSION: i16 = 11;
 
 /// All brokers, and the connections to them. Broker `n` listens on port 9000 + `n`.
 #[derive(Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Brokers {
     pub(crate) fetches: VecDeque<Asked>,
     /// For how long answers ask to be left alone, milliseconds.
     pub(crate) throttle_ms: i32,
+    /// Offer nothing newer than [`OLD_FETCH_VERSION`].
+    pub(crate) are_old: bool,
 }
 
 struct Wire {
@@ -256,13 +260,16 @@ impl Brokers {
             .with_throttle_time_ms(self.throttle_ms)
             .with_session_id(session_id)
             .with_responses(topics);
+        let (version, header_version) =
+            if self.are_old { (OLD_FETCH_VERSION, 0) } else { (FETCH_VERSION, 1) };
         if let Some(wire) = self.wires.get_mut(&asked.conn) {
-            let frame = framed(asked.correlation_id, 1, &response, FETCH_VERSION);
+            let frame = framed(asked.correlation_id, header_version, &response, version);
             wire.incoming.extend(frame.into_iter().take(bytes));
         }
     }
 
     fn take_requests(&mut self, conn: ConnId, bytes: &[u8]) {
+        let newest_fetch = if self.are_old { OLD_FETCH_VERSION } else { FETCH_VERSION };
         let Some(wire) = self.wires.get_mut(&conn) else { return };
         wire.outgoing.extend_from_slice(bytes);
         while let Some(len) = wire.outgoing.first_chunk().map(|&size| u32::from_be_bytes(size) as usize)
@@ -271,15 +278,16 @@ impl Brokers {
             let rest = wire.outgoing.split_off(4 + len);
             let mut frame = Bytes::from(std::mem::replace(&mut wire.outgoing, rest)).slice(4..);
             let (api, version) = (frame.slice(..2).get_i16(), frame.slice(2..4).get_i16());
-            let header_version = if api == ApiKey::Fetch as i16 || version >= 3 { 2 } else { 1 };
+            let flexible_since = if api == ApiKey::Fetch as i16 { FETCH_VERSION } else { 3 };
+            let header_version = if version >= flexible_since { 2 } else { 1 };
             let header = RequestHeader::decode(&mut frame, header_version).unwrap();
             let correlation_id = header.correlation_id;
             if api == ApiKey::Fetch as i16 {
-                assert_eq!(version, FETCH_VERSION);
+                assert_eq!(version, newest_fetch);
                 let request = FetchRequest::decode(&mut frame, version).unwrap();
                 self.fetches.push_back(Asked { conn, broker: wire.broker, correlation_id, request });
             } else {
-                let ranges = [(ApiKey::Fetch, 4, FETCH_VERSION), (ApiKey::ApiVersions, 0, 3)];
+                let ranges = [(ApiKey::Fetch, 4, newest_fetch), (ApiKey::ApiVersions, 0, 3)];
                 let keys = ranges.map(|(key, min, max)| {
                     ApiVersion::default().with_api_key(key as i16).with_min_version(min).with_max_version(max)
                 });

@@ -15,3 +15,4 @@ pub(crate) mod rig;
 mod scale;
 mod tasks;
 mod turns;
+mod validity;
