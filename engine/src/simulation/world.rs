@@ -1,12 +1,13 @@
 //! The loop of a run: what happens next, happens.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use millstream_protocol::group::MembershipOperation;
 use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
-use millstream_testbroker::{Cluster, Config as ClusterConfig};
+use millstream_testbroker::{ApiKey, Cluster, Config as ClusterConfig, Versions};
 
 use super::handler::lock;
 use super::ledger::{Ledger, MemberId, fingerprint};
@@ -19,6 +20,11 @@ use crate::config::{Config, ConfigSources};
 use crate::control::Request;
 
 const GROUP: &str = "g";
+/// Where the members are, and one of the brokers; and where the other brokers are, in runs with racks.
+const RACK: &str = "here";
+const OTHER_RACK: &str = "there";
+/// The newest Fetch in which leaders do not say where their logs depart from what was read.
+const OLD_FETCH: i16 = 11;
 /// Where all brokers listen, on ports of their own.
 const HOST: &str = "127.0.0.1";
 /// After the disturbances everything is to be handled and committed within this time.
@@ -317,7 +323,19 @@ impl World {
 
 fn cluster(options: &Options, rng: &mut fastrand::Rng) -> Cluster {
     let brokers: Vec<i32> = (1..=options.brokers).collect();
+    // Followers are fetched from in half of the runs, and leaders that cannot say where logs depart in a quarter.
+    let racks = if rng.bool() {
+        brokers.iter().map(|&id| (id, if id == 1 { RACK } else { OTHER_RACK }.to_owned())).collect()
+    } else {
+        BTreeMap::new()
+    };
+    let versions = match rng.u32(..4) {
+        0 => Versions::newest().limit(ApiKey::Fetch, 4, OLD_FETCH),
+        _ => Versions::newest(),
+    };
     let config = ClusterConfig {
+        racks,
+        versions,
         brokers: brokers.clone(),
         auto_create_topics: false,
         replication_factor: brokers.len(),
@@ -343,6 +361,7 @@ fn config(options: &Options, rng: &mut fastrand::Rng) -> Config {
     let servers: Vec<String> = (1..=options.brokers).map(|id| format!("{HOST}:{}", port(id))).collect();
     sources.set("bootstrap.servers", servers.join(","));
     sources.set("group.id", GROUP);
+    sources.set("client.rack", RACK);
     sources.set("auto.offset.reset", "earliest");
     sources.set("session.timeout.ms", "6000");
     sources.set("heartbeat.interval.ms", "700");
