@@ -6,6 +6,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::Builder;
@@ -57,6 +58,8 @@ struct Shared {
     target: SocketAddr,
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes that have passed on the way back.
+    passed_back: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -93,8 +96,12 @@ impl FaultProxy {
     pub fn start(target: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let address = listener.local_addr()?;
-        let shared =
-            Arc::new(Shared { target, state: Mutex::new(State::default()), changed: Condvar::new() });
+        let shared = Arc::new(Shared {
+            target,
+            state: Mutex::new(State::default()),
+            changed: Condvar::new(),
+            passed_back: AtomicU64::new(0),
+        });
         let accepting = Arc::clone(&shared);
         Builder::new().name("proxy-accept".to_owned()).spawn(move || accept(&listener, &accepting))?;
         Ok(Self { address, shared })
@@ -103,6 +110,11 @@ impl FaultProxy {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many bytes the server has sent to all its clients so far.
+    pub fn passed_back(&self) -> u64 {
+        self.shared.passed_back.load(Ordering::Relaxed)
     }
 
     /// From now on this is done to all connections, and nothing else.
@@ -253,6 +265,9 @@ fn write(way: Way, connection: &Connection, shared: &Shared, chunks: &Receiver<C
         if to.write_all(&bytes).is_err() {
             return connection.cut();
         }
+        if way == Way::Back {
+            shared.passed_back.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        }
     }
     // The other side may be gone already.
     _ = to.shutdown(Shutdown::Write);
@@ -292,7 +307,7 @@ mod tests {
 
     #[test]
     fn bytes_pass_both_ways_in_order_and_an_end_follows_them() {
-        let (_proxy, _listener, mut client, mut server) = connected();
+        let (proxy, _listener, mut client, mut server) = connected();
         let sent: Vec<u8> = (0..3 * CHUNK_BYTES).map(|index| index as u8).collect();
         client.write_all(&sent).unwrap();
         assert_eq!(heard(&server, sent.len()), sent);
@@ -302,6 +317,9 @@ mod tests {
         assert_eq!(server.read(&mut [0]).unwrap(), 0);
         server.write_all(b"last words").unwrap();
         assert_eq!(heard(&client, 10), b"last words", "the other way is open still");
+        server.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap(), 0);
+        assert_eq!(proxy.passed_back(), 16);
     }
 
     #[test]

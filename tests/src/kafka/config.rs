@@ -14,6 +14,7 @@ pub struct Spec {
     pub(super) properties: Vec<(String, String)>,
     pub(super) cores: Option<String>,
     pub(super) is_proxied: bool,
+    pub(super) has_racks: bool,
 }
 
 impl Spec {
@@ -25,6 +26,7 @@ impl Spec {
             properties: Vec::new(),
             cores: None,
             is_proxied: false,
+            has_racks: false,
         }
     }
 
@@ -62,6 +64,13 @@ impl Spec {
         self
     }
 
+    /// Puts each broker into a rack of its own, see [`rack`], and has leaders name a follower to clients that are in
+    /// its rack.
+    pub fn racks(mut self) -> Self {
+        self.has_racks = true;
+        self
+    }
+
     /// Whether this version runs without ZooKeeper. KRaft was ready for production in 3.3.
     pub(super) fn is_kraft(&self) -> bool {
         let mut numbers = self.version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
@@ -73,6 +82,11 @@ impl Default for Spec {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// The rack of a broker, where there are racks.
+pub fn rack(id: i32) -> String {
+    format!("rack-{id}")
 }
 
 /// The loopback ports of one broker.
@@ -103,6 +117,11 @@ pub(super) fn server_properties(
         ("offsets.topic.replication.factor", replicas.clone()),
         ("transaction.state.log.replication.factor", replicas),
     ];
+    if spec.has_racks {
+        let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+        lines.push(("broker.rack", rack(index as i32 + 1)));
+        lines.push(("replica.selector.class", selector.to_owned()));
+    }
     match zookeeper {
         Some(port) => {
             lines.push(("broker.id", id));

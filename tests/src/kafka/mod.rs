@@ -33,7 +33,7 @@ mod topics;
 
 pub use client::Client;
 pub use cluster::KafkaCluster;
-pub use config::{DEFAULT_VERSION, Spec};
+pub use config::{DEFAULT_VERSION, Spec, rack};
 pub use consume::{Consume, Consumed, ConsumedPartition, GroupRead};
 pub use coordinator::GroupDescription;
 pub use error::{Error, Result};

@@ -4,7 +4,10 @@
 //! All scenarios share one cluster of three brokers, in turn. Members reach it through proxies, the producer does not.
 
 mod brokers;
+mod elections;
 mod members;
 mod network;
+mod protocols;
+mod replicas;
 mod stage;
 mod topics;

@@ -43,8 +43,7 @@ impl Cluster {
                 kafka.start_all()?;
             }
             none => {
-                let spec = Spec::new().brokers(BROKERS as u16).proxied();
-                *none = Some(KafkaCluster::start(spec.property("min.insync.replicas", "1"))?);
+                *none = Some(KafkaCluster::start(spec())?);
             }
         }
         Ok(Self(shared))
@@ -68,6 +67,19 @@ impl DerefMut for Cluster {
     fn deref_mut(&mut self) -> &mut KafkaCluster {
         self.0.as_mut().expect("it was started when it was got")
     }
+}
+
+/// A member of the consumer protocol is missed after 30 s, long enough for a coordinator that is killed to be replaced.
+fn spec() -> Spec {
+    Spec::new()
+        .brokers(BROKERS as u16)
+        .proxied()
+        .racks()
+        .property("min.insync.replicas", "1")
+        .property("group.consumer.min.heartbeat.interval.ms", "1000")
+        .property("group.consumer.heartbeat.interval.ms", "3300")
+        .property("group.consumer.min.session.timeout.ms", "6000")
+        .property("group.consumer.session.timeout.ms", "30000")
 }
 
 /// What is written, by whom, and who reads it.

@@ -1,0 +1,49 @@
+//! Members of the consumer protocol (KIP-848) whose coordinator dies, and that are frozen themselves.
+
+use millstream_tests::group::lost;
+use millstream_tests::kafka::JavaTools;
+use millstream_tests::require;
+
+use crate::stage::{Cluster, Stage};
+
+/// A member of the consumer protocol that commits often.
+const NEW: [(&str, &str); 3] =
+    [("group.protocol", "consumer"), ("auto.commit.interval.ms", "200"), ("request.timeout.ms", "5000")];
+
+#[test]
+fn a_coordinator_that_is_killed_while_a_member_joins_takes_no_commit_with_it() {
+    let (mut kafka, java) = (require!(Cluster::get()), require!(JavaTools::new()));
+    let mut stage = Stage::new(&kafka, &java, "orphans", 6, 80_000, 2_000);
+    let (a, b) = (stage.group.join("a", &NEW), stage.group.join("b", &NEW));
+    stage.group.wait_until_shared_by(&[a, b]);
+    stage.wait_for_more(4_000);
+    let coordinator = kafka.coordinator("orphans").unwrap();
+    let c = stage.group.join("c", &NEW);
+    kafka.kill9(coordinator);
+    stage.wait_for_more(4_000);
+    stage.group.wait_until_shared_by(&[a, b, c]);
+    assert_ne!(kafka.coordinator("orphans").unwrap(), coordinator);
+    kafka.start_all().unwrap();
+    stage.finish(&kafka, &[a, b, c]);
+    assert!([a, b, c].iter().all(|&member| lost(&stage.group, member).is_empty()));
+    stage.assert_nothing_repeated();
+}
+
+#[test]
+fn a_member_that_is_frozen_for_longer_than_its_session_is_replaced_and_takes_nothing_back() {
+    let (kafka, java) = (require!(Cluster::get()), require!(JavaTools::new()));
+    let mut stage = Stage::new(&kafka, &java, "frozen", 4, 120_000, 1_500);
+    let (zombie, heir) = (stage.group.join("zombie", &NEW), stage.group.join("heir", &NEW));
+    stage.group.wait_until_shared_by(&[zombie, heir]);
+    stage.wait_for_more(2_000);
+    let taken: Vec<i32> = stage.group.members[zombie].owned.keys().copied().collect();
+    stage.group.engine(zombie).freeze();
+    stage.group.wait_until("another member owns all", |group| group.members[heir].owned.len() == 4);
+    stage.wait_for_more(2_000);
+    stage.group.engine(zombie).thaw();
+    stage.group.wait_until("the zombie has lost its lanes", |group| lost(group, zombie).len() == taken.len());
+    stage.group.wait_until_shared_by(&[zombie, heir]);
+    stage.finish(&kafka, &[zombie, heir]);
+    let repeated = stage.group.deliveries.repeated();
+    assert!(repeated.keys().all(|partition| taken.contains(partition)), "{repeated:?}");
+}
