@@ -111,8 +111,8 @@ fn write_rate(page: &mut String, report: &Report, at: &AtRate) -> Result {
         page,
         "\n{counted} records of each client were counted, in {} rounds. Part of every time above is the source's own: \
          it was late by {late:.1} us (p50; p99.9 {late_999:.0} us), and handed a record over {handover:.1} us after \
-         that (p50).\nThe host's own gaps on the clients' core, which no client can be faster than: p99.9 {:.0} us, p99.99 \
-         {:.0} us, longest {:.0} us.\n",
+         that (p50).\nThe host's own gaps on the clients' core, which no client can be faster than: p99.9 {:.0} us, \
+         p99.99 {:.0} us, longest {:.0} us.\n",
         at.rows.first().map_or(0, |row| row.rounds.len()),
         us(&at.gaps, 0.999),
         us(&at.gaps, 0.9999),

@@ -6,12 +6,12 @@ use crate::contract::Request;
 const NO_GROUP: &str = "millstream-bench";
 
 /// What is set beside the request where throughput is compared. A queue that is full (`queued.min.messages`) ends
-/// fetching for a second as it ships, for which a program that takes records one by one then waits again and again; with
-/// less it reads on when there is room.
+/// fetching for a second as it ships, for which a program that takes records one by one then waits again and again;
+/// with less it reads on when there is room.
 pub const FOR_THROUGHPUT: [(&str, &str); 1] = [("fetch.queue.backoff.ms", "10")];
 
-/// What the request and `beside` say, in librdkafka's names; everything else is as it ships. Settings of the request come
-/// last and so win.
+/// What the request and `beside` say, in librdkafka's names; everything else is as it ships. Settings of the request
+/// come last and so win.
 pub fn properties(request: &Request, beside: &[(&str, &str)]) -> Vec<(String, String)> {
     let fetching = &request.fetching;
     let in_group = request.group.is_some();
