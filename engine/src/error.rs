@@ -46,6 +46,17 @@ pub enum Error {
         partition: i32,
     },
 
+    /// A partition stays on its shard, and goes on there.
+    #[error("{topic}-{partition} cannot be moved: {reason}")]
+    NotMoved {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Why it stays.
+        reason: String,
+    },
+
     /// More requests wait for the engine than it takes; ask again later.
     #[error("too much is asked at once: {0}")]
     Busy(String),

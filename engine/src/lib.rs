@@ -107,9 +107,9 @@ pub use engine::{
     CloseOptions, Engine, EngineBuilder, Finished, Footprint, Handle, Partitions, Prepared, Reply, Signals,
 };
 pub use error::{BoxError, Error, LaneError, LaneErrorCause};
-pub use event::{EngineEvent, Events, NextEvent};
+pub use event::{EngineEvent, Events, MoveReason, NextEvent};
 pub use handler::{
-    Ack, AsyncLane, Batch, Context, Handler, Header, Headers, Lane, LentBatch, NextBatch, Outcome,
+    Ack, AsyncLane, Batch, Context, Handler, Header, Headers, Lane, LentBatch, Movable, NextBatch, Outcome,
     OwnedRecord, Record, Records, Sleep, Timer, TimestampType,
 };
 pub use health::{Health, HealthProblem};
@@ -134,6 +134,8 @@ mod pages {
     struct Handling;
     #[doc = include_str!("../../docs/memory.md")]
     struct Memory;
+    #[doc = include_str!("../../docs/moving.md")]
+    struct Moving;
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../../docs/threads.md")]

@@ -1,6 +1,7 @@
 //! What the control plane and the shards say to each other, over bounded SPSC rings: commands one way, marks and
 //! events the other.
 
+use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +83,48 @@ pub(crate) struct OpenLane {
     pub(crate) start_epoch: i32,
     /// Opened paused.
     pub(crate) paused: bool,
+    /// Marks are to say that they know of so many seeks: 0, unless the lane comes from another shard.
+    pub(crate) seek: u32,
+}
+
+/// What a handler hands to its successor on another shard.
+pub(crate) type HandlerState = Box<dyn Any + Send>;
+
+/// What travels with a lane from one shard to another.
+#[derive(Debug)]
+pub(crate) struct Luggage {
+    /// The next offset to deliver: everything below is handled.
+    pub(crate) next_offset: i64,
+    /// Leader epoch of the record before it, -1 when unknown.
+    pub(crate) leader_epoch: i32,
+    /// The newest [`Command::Seek`] that the shard had carried out.
+    pub(crate) seek: u32,
+    /// Whether it was paused, by whomever.
+    pub(crate) paused: bool,
+    /// What its handler exported, where it is one that does.
+    pub(crate) state: Option<HandlerState>,
+    /// What was counted of it, which goes on on the other shard.
+    pub(crate) tally: LaneTally,
+}
+
+/// What is counted of a lane over its opening, on whatever shards.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LaneTally {
+    /// Records handled.
+    pub(crate) records: u64,
+    /// Newest timestamp delivered, milliseconds since the epoch, -1 before the first.
+    pub(crate) newest_timestamp_ms: i64,
+    /// Bytes of the record batches whose records were handled, as they came off the wire.
+    pub(crate) batch_bytes: u64,
+    /// What its dispatches took of its shard's time, nanoseconds: decoding, and its handler.
+    pub(crate) worked_ns: u64,
+}
+
+impl LaneTally {
+    /// Nothing counted.
+    pub(crate) const fn new() -> Self {
+        Self { records: 0, newest_timestamp_ms: -1, batch_bytes: 0, worked_ns: 0 }
+    }
 }
 
 /// Why a lane is closed. It decides whether its last progress may still be committed.
@@ -117,6 +160,21 @@ pub(crate) enum Command {
         reason: CloseReason,
         /// Until when the handler may take its time.
         deadline: Instant,
+    },
+    /// Give a lane up to another shard: hand nothing more out, and answer by [`Event::MovedOut`] as soon as nothing of
+    /// it is in the hands of user code; by [`Event::Stays`] when that is not before the deadline.
+    MoveOut {
+        /// The lane.
+        lane: LaneId,
+        /// Until when to wait.
+        deadline: Instant,
+    },
+    /// Open a lane that comes from another shard, which has answered by [`Event::MovedOut`].
+    MoveIn {
+        /// The lane; it keeps its identity, because no word about it is under way any more.
+        open: OpenLane,
+        /// What travels with it.
+        luggage: Box<Luggage>,
     },
     /// Stop dispatching and fetching; what is fetched is kept.
     Pause(LaneId),
@@ -160,6 +218,23 @@ pub(crate) enum Event {
         mark: Option<Mark>,
         /// Its task, or records in flight, did not come to their end before the deadline.
         is_abandoned: bool,
+    },
+    /// A lane is closed to go on on another shard: no record of it will be dispatched here any more. The last word of
+    /// it.
+    MovedOut {
+        /// The lane.
+        lane: LaneId,
+        /// Its final progress here. `None` when it handled nothing.
+        mark: Option<Mark>,
+        /// What it takes along.
+        luggage: Box<Luggage>,
+    },
+    /// A lane that was to move goes on where it is.
+    Stays {
+        /// The lane.
+        lane: LaneId,
+        /// Why.
+        reason: &'static str,
     },
     /// A batch is with the lane's task, or a record in flight, for longer than `max.poll.interval.ms`. Handlers that
     /// hold their shard's thread are seen by the control plane itself.

@@ -262,6 +262,14 @@ pub static PROPERTIES: &[Property] = &[
          is told of in an event with the reason; 0 tells of none.",
     ),
     millis(
+        "balance.interval.ms",
+        0,
+        "10000",
+        "How often to look whether one core is busy and another is not, and to move a partition \
+         from the one to the other where that helps. Only for handlers that take their state along \
+         (start_movable); 0 moves none.",
+    ),
+    millis(
         "shutdown.timeout.ms",
         0,
         "20000",

@@ -48,6 +48,8 @@ pub struct Config {
     pub max_poll_interval: Duration,
     /// How long a partition with records to deliver may stand still before that is told; `None` for ever.
     pub stall_timeout: Option<Duration>,
+    /// How often to look whether a partition should move between shards; `None` for never.
+    pub balance_interval: Option<Duration>,
     /// Commit by interval; false without a group.
     pub enable_auto_commit: bool,
     /// Time between automatic commits.
@@ -280,6 +282,7 @@ impl Config {
             session_timeout: values.millis("session.timeout.ms"),
             heartbeat_interval: values.millis("heartbeat.interval.ms"),
             max_poll_interval: values.millis("max.poll.interval.ms"),
+            balance_interval: Some(values.millis("balance.interval.ms")).filter(|limit| !limit.is_zero()),
             stall_timeout: Some(values.millis("stall.timeout.ms")).filter(|limit| !limit.is_zero()),
             auto_commit_interval: values.millis("auto.commit.interval.ms"),
             auto_offset_reset: offset_reset(&values),

@@ -110,7 +110,7 @@ fn ms(since: Instant, now: Instant) -> u64 {
 
 impl Membership {
     /// Whether the partitions that the group has assigned stand: it is in, no rebalance is under way.
-    fn is_settled(&self) -> bool {
+    pub(super) fn is_settled(&self) -> bool {
         self.commit_member().is_some() && !self.is_giving_up()
     }
 }

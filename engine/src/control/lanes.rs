@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use millstream_protocol::fetch::session::MAX_SESSION_SLOTS;
 
+use super::moves::Moving;
 use super::progress::Progress;
 use super::topic_partition::TopicPartition;
 use crate::link::{CloseReason, LaneId, Leader, Topic};
@@ -61,8 +62,12 @@ pub(super) struct Lane {
     pub(super) paused: bool,
     /// Its handler has ended before it had to, and it was not taken away.
     pub(super) has_ended_in_order: bool,
-    /// Seeks sent in this opening.
+    /// Seeks sent in this opening, and moves to other shards: marks and words from before are of another time.
     pub(super) seek: u32,
+    /// Where the last of them goes: the offset, and the leader epoch of the record before it.
+    pub(super) sought: Option<(i64, i32)>,
+    /// It is under way to another shard; only while it is open.
+    pub(super) moving: Option<Box<Moving>>,
     /// How far it has come.
     pub(super) progress: Progress,
 }
@@ -128,9 +133,21 @@ impl Lanes {
             paused: false,
             has_ended_in_order: false,
             seek: 0,
+            sought: None,
+            moving: None,
             progress: Progress::default(),
         });
         Some(id)
+    }
+
+    /// Gives a lane to another shard, which is one that there is.
+    pub(super) fn relocate(&mut self, id: LaneId, to: usize) {
+        let slot = self.slots.get_mut(id.slot as usize);
+        if let Some(lane) = slot.and_then(|slot| slot.lane.as_mut()).filter(|lane| lane.id == id) {
+            self.load[lane.shard] -= 1;
+            self.load[to] += 1;
+            lane.shard = to;
+        }
     }
 
     /// Ends a lane; its slot and its partition are free again.
@@ -256,6 +273,19 @@ mod tests {
         lanes.iter().for_each(|lane| load[lane.shard] += 1);
         load.sort_unstable();
         assert_eq!(load, [2, 3, 3]);
+    }
+
+    #[test]
+    fn a_lane_that_moves_counts_for_its_new_shard() {
+        let mut lanes = Lanes::new(2);
+        let first = lanes.claim(&topic("t"), 0).unwrap();
+        lanes.relocate(first, 1);
+        let second = lanes.claim(&topic("t"), 1).unwrap();
+        assert_eq!(lanes.get(first).map(|lane| lane.shard), Some(1));
+        assert_eq!(lanes.get(second).map(|lane| lane.shard), Some(0));
+        lanes.release(first);
+        lanes.release(second);
+        assert_eq!(lanes.load, [0, 0]);
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! ```
 
 mod assignment;
+mod balancer;
+mod balancing;
 mod brokers;
 mod commits;
 mod coordinator;
@@ -21,6 +23,7 @@ mod lanes;
 mod lookups;
 mod membership;
 mod metadata;
+mod moves;
 mod opening;
 mod positions;
 mod progress;
@@ -59,6 +62,7 @@ use crate::event::EngineEvent;
 use crate::link::{BrokerEndpoint, Command, Mark};
 use crate::net::{Completion, IoOp};
 use crate::position::StartPosition;
+use balancing::Balancing;
 use brokers::{BrokerEvent, Brokers, ChannelKey, Failure};
 use commits::{CommitRules, Commits};
 use coordinator::{Coordinator, Found};
@@ -107,6 +111,8 @@ pub(crate) struct Control {
     lookups: Lookups,
     changes: Changes,
     since: Since,
+    /// Of an engine of several shards whose handlers may move.
+    balancing: Option<Balancing>,
     stopping: Option<Stopping>,
     /// Kept where the engine is to stop at the end of all partitions.
     ends_reached: Option<EndsReached>,
@@ -116,7 +122,7 @@ pub(crate) struct Control {
 impl Control {
     /// A control plane that has not asked anybody anything yet.
     pub(crate) fn new(setup: ControlSetup, now: Instant) -> Self {
-        let ControlSetup { config, subscription, shards, stop_at_end, seed, wall } = setup;
+        let ControlSetup { config, subscription, shards, is_movable, stop_at_end, seed, wall } = setup;
         let mut rng = fastrand::Rng::with_seed(seed);
         let retry = (config.retry_backoff, config.retry_backoff_max);
         let backoff = || Backoff::new(retry.0, retry.1);
@@ -162,6 +168,10 @@ impl Control {
             lookups: Lookups::default(),
             changes: Changes::default(),
             since: Since::new(now),
+            balancing: config
+                .balance_interval
+                .filter(|_| is_movable && shards > 1)
+                .map(|interval| Balancing::new(interval, now)),
             stopping: None,
             ends_reached: stop_at_end.then(EndsReached::default),
             outputs: VecDeque::new(),
@@ -237,6 +247,7 @@ impl Control {
             self.positions.deadline(),
             self.lookups.deadline(),
             self.changes.deadline(),
+            self.balancing.as_ref().filter(|_| self.stopping.is_none()).and_then(Balancing::deadline),
             commit,
             self.membership.as_ref().and_then(|membership| membership.deadline(self.stopping.is_some())),
             self.stopping.as_ref().and_then(Stopping::deadline),
@@ -289,6 +300,7 @@ impl Control {
         self.ask_positions(now);
         self.advance_lookups(now);
         self.commit(now);
+        self.advance_balancing(now);
         self.advance_stop(now);
     }
 

@@ -166,6 +166,7 @@ impl Control {
         match known.phase {
             Phase::Positioning => self.release(lane),
             Phase::Open | Phase::Failed => {
+                known.end_move(not_owned);
                 match reason {
                     CloseReason::Revoked => known.phase = Phase::Closing(reason),
                     CloseReason::Lost => known.lose(),
@@ -228,6 +229,7 @@ impl Control {
             no_position,
             start_epoch: leader_epoch,
             paused: known.paused,
+            seek: 0,
         });
         let (shard, at) = (known.shard, known.at.clone());
         self.command(shard, command);
@@ -238,6 +240,7 @@ impl Control {
     fn seek(&mut self, lane: LaneId, offset: i64, leader_epoch: i32) {
         let Some(known) = self.lanes.get_mut(lane).filter(|lane| lane.phase == Phase::Open) else { return };
         known.seek += 1;
+        known.sought = Some((offset, leader_epoch));
         let (shard, seek) = (known.shard, known.seek);
         self.command(shard, Command::Seek { lane, seek, offset, leader_epoch });
         self.told_where(lane, shard);
@@ -256,6 +259,7 @@ impl Control {
         if known.phase == Phase::Open {
             known.phase = Phase::Failed;
         }
+        known.end_move(|_| Error::Lane(error.clone()));
         self.sought_in_vain(lane, &Error::Lane(error.clone()));
         self.lane_failed(error, now);
     }

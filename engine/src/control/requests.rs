@@ -39,6 +39,7 @@ impl Control {
             Request::Stats(reply) => self.snapshot(reply),
             Request::Assign { assigned, reply } => self.assign_more(assigned, reply, now),
             Request::Unassign { partitions, reply } => self.unassign(&partitions, reply, now),
+            Request::Move { at, to, reply } => self.move_asked(&at, to, reply, now),
             Request::Shutdown { deadline, membership } => self.stop_as(membership, deadline, now),
         }
         self.drive(now);
@@ -56,6 +57,9 @@ impl Control {
         for id in ids {
             let Some(lane) = self.lanes.get_mut(id) else { continue };
             lane.paused = paused;
+            if let Some(moving) = &mut lane.moving {
+                moving.steered = Some(paused);
+            }
             let shard = lane.shard;
             // Behind a former word or the closing of the lane, where this changes nothing.
             if lane.is_on_shard() {

@@ -27,6 +27,8 @@ pub(crate) struct ControlSetup {
     pub(crate) subscription: Subscription,
     /// How many shards there are; at least 1.
     pub(crate) shards: usize,
+    /// Whether handlers take their state along to another shard, so that the engine may move partitions by itself.
+    pub(crate) is_movable: bool,
     /// Whether to stop in order once every partition was read to its end.
     pub(crate) stop_at_end: bool,
     /// Seed of all that is random (jitter).
@@ -115,6 +117,15 @@ pub(crate) enum Request {
         /// The partitions.
         partitions: Vec<TopicPartition>,
         /// Answered when they are closed and their last commit is over.
+        reply: Promise<Result<(), Error>>,
+    },
+    /// Let a partition go on on another shard.
+    Move {
+        /// The partition.
+        at: TopicPartition,
+        /// That shard's index.
+        to: usize,
+        /// Answered when that shard has taken it over, or when it stays where it is.
         reply: Promise<Result<(), Error>>,
     },
     /// Commit all that is marked by now.

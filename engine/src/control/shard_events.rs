@@ -19,6 +19,8 @@ impl Control {
     pub(crate) fn on_event(&mut self, shard: usize, event: Event, now: Instant) {
         match event {
             Event::Closed { lane, mark, is_abandoned } => self.on_closed(lane, mark, is_abandoned, now),
+            Event::MovedOut { lane, mark, luggage } => self.on_moved_out(lane, mark, luggage, now),
+            Event::Stays { lane, reason } => self.on_stays(lane, reason),
             Event::Overdue { lane, since } => self.on_handler_overdue(lane, since, now),
             Event::LeaderWanted { lane, reason } => self.on_leader_wanted(lane, reason, now),
             Event::TopicUnknown { lane } => {
@@ -52,6 +54,7 @@ impl Control {
                     if known.phase == Phase::Open {
                         known.phase = Phase::Failed;
                     }
+                    known.end_move(|_| Error::Lane(error.clone()));
                     self.lane_failed(error, now);
                 }
             }
@@ -93,12 +96,12 @@ impl Control {
             }
             Event::AdmittedAlone { bytes } => self.notify(EngineEvent::AdmittedAlone { shard, bytes }),
             Event::Passed(fence) => self.on_passed(fence),
-            Event::Stats(stats) => self.on_stats(stats),
+            Event::Stats(stats) => self.on_stats(stats, now),
         }
         self.drive(now);
     }
 
-    fn on_closed(&mut self, lane: LaneId, mark: Option<Mark>, is_abandoned: bool, now: Instant) {
+    pub(super) fn on_closed(&mut self, lane: LaneId, mark: Option<Mark>, is_abandoned: bool, now: Instant) {
         let Some(known) = self.lanes.get_mut(lane) else { return };
         if let Some(mark) = mark {
             known.on_mark(mark, now);

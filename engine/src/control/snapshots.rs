@@ -1,5 +1,7 @@
 //! Snapshots of all shards, gathered for those who ask.
 
+use std::time::Instant;
+
 use super::Control;
 use super::seam::{LaneInfo, Snapshot};
 use crate::link::Command;
@@ -24,6 +26,11 @@ impl Snapshots {
         let at_home = (0..shards).map(|shard| Some(Box::new(ShardStats::new(shard))));
         Self { waiters: Vec::new(), at_home: at_home.collect(), is_gathering: false }
     }
+
+    /// What each shard has sent last, by index.
+    pub(super) fn measured(&self) -> impl Iterator<Item = &ShardStats> {
+        self.at_home.iter().filter_map(Option::as_deref)
+    }
 }
 
 impl Control {
@@ -33,6 +40,11 @@ impl Control {
             return;
         }
         self.snapshots.waiters.push(promise);
+        self.gather();
+    }
+
+    /// Has all shards measured, unless that is under way.
+    pub(super) fn gather(&mut self) {
         if self.snapshots.is_gathering {
             return;
         }
@@ -45,13 +57,14 @@ impl Control {
     }
 
     /// A shard has filled in its part.
-    pub(super) fn on_stats(&mut self, stats: Box<ShardStats>) {
+    pub(super) fn on_stats(&mut self, stats: Box<ShardStats>, now: Instant) {
         let shard = stats.shard;
         if let Some(place) = self.snapshots.at_home.get_mut(shard) {
             *place = Some(stats);
         }
         if self.snapshots.is_gathering && self.snapshots.at_home.iter().all(Option::is_some) {
             self.answer_snapshots();
+            self.balance(now);
         }
     }
 

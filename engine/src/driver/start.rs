@@ -43,6 +43,8 @@ pub(crate) struct StartSetup {
     pub(crate) control_core: Option<usize>,
     /// One for each shard.
     pub(crate) pulses: Arc<[Arc<Pulse>]>,
+    /// Whether handlers take their state along to another shard.
+    pub(crate) is_movable: bool,
     pub(crate) stop_at_end: bool,
     pub(crate) requests: Receiver<Request>,
     pub(crate) stop: Arc<StopOrder>,
@@ -171,6 +173,7 @@ fn start_control<T: HostTransport>(
         config: config.clone(),
         subscription: setup.subscription,
         shards: shards.len(),
+        is_movable: setup.is_movable,
         stop_at_end: setup.stop_at_end,
         seed: setup.seed,
         wall: wall_clock(),

@@ -203,6 +203,34 @@ impl Handle {
         self.ask(|reply| Request::Seek { at, to, reply })
     }
 
+    /// Moves a partition to another shard of this engine, by its index: the handler there goes on where the one here
+    /// has stopped. The group does not notice: nothing is revoked, and commits go on. Once this returns, its handler
+    /// there is made, or an async factory is about to make it.
+    ///
+    /// The handler of a [`Movable`](crate::Movable) takes its state along. Any other is told that its partition is
+    /// given up, by `on_revoked` and `on_closed`, and a task by `next_batch`, which returns `None`; the factory then
+    /// makes another for the partition, as it does after a rebalance, and may say by
+    /// [`start_at`](crate::Lane::start_at) where that one begins. The engine moves no such partition by itself.
+    ///
+    /// It waits until the batch in hand is handled, and all records that are [deferred](crate::Context::defer) are
+    /// acknowledged; of a task, until it asks for its next batch. After five seconds of that the partition stays, and
+    /// goes on where it is.
+    ///
+    /// # Errors
+    /// [`Error::NotMoved`] says why the partition stays; [`Error::NotOwned`] when the engine does not own it, or gives
+    /// it up meanwhile; [`Error::Lane`] when it fails meanwhile; [`Error::Stopped`]; [`Error::Busy`];
+    /// [`Error::OnShard`] in a handler.
+    pub fn move_partition(&self, topic: &str, partition: i32, shard: usize) -> Result<(), Error> {
+        off_shard("Handle::move_partition")?;
+        self.begin_move_partition(topic, partition, shard).wait()
+    }
+
+    /// As [`Handle::move_partition`], without waiting.
+    pub fn begin_move_partition(&self, topic: &str, partition: i32, shard: usize) -> Reply<()> {
+        let at = TopicPartition::new(topic, partition);
+        self.ask(|reply| Request::Move { at, to: shard, reply })
+    }
+
     /// Commits everything that is handled by now, in one request for all partitions, and waits for the answer.
     ///
     /// # Errors

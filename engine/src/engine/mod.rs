@@ -31,7 +31,8 @@ use crate::control::{Snapshot, Subscription};
 use crate::driver::{StartSetup, StopOrder, Waker, start, start_caller_driven};
 use crate::error::{BoxError, Error};
 use crate::handler::{
-    AsyncLane, Handler, HandlerFactory, Lane, erase_async_factory, erase_factory, erase_task,
+    AsyncLane, Handler, HandlerFactory, Lane, Movable, erase_async_factory, erase_factory,
+    erase_movable_factory, erase_task,
 };
 use crate::report::Report;
 use ended::Ended;
@@ -95,6 +96,25 @@ impl Prepared {
         E: Into<BoxError>,
     {
         self.start_threads(erase_factory(factory))
+    }
+
+    /// Starts with handlers whose partitions may go on on another core while the engine runs: see [`Movable`].
+    ///
+    /// `factory` is called with the state of the predecessor where the partition comes from another core; then the
+    /// handler goes on where that one has stopped, whatever [`Lane::start_at`] says.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_movable<F, H, E>(self, factory: F) -> Result<Engine, Error>
+    where
+        F: Fn(&Lane, Option<H::State>) -> Result<H, E> + Send + Sync + 'static,
+        H: Movable + 'static,
+        E: Into<BoxError>,
+    {
+        let Parts { mut setup, join } = self.parts()?;
+        setup.is_movable = true;
+        let control = start(setup, erase_movable_factory(factory))?;
+        Ok(Engine { handle: join(control) })
     }
 
     /// Starts with a factory that awaits: state loaded from somewhere, for instance.
@@ -242,6 +262,7 @@ impl Prepared {
             cores: self.plan.shards,
             control_core: self.plan.control,
             pulses: Arc::clone(&vitals.pulses),
+            is_movable: false,
             stop_at_end: self.stop_at_end,
             requests: received,
             stop: Arc::clone(&stop),

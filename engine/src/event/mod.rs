@@ -52,6 +52,32 @@ pub enum EngineEvent {
         /// The partition.
         at: TopicPartition,
     },
+    /// A partition goes on on another shard. The group does not notice.
+    #[non_exhaustive]
+    Moved {
+        /// The partition.
+        at: TopicPartition,
+        /// The index of the shard that it was on.
+        from: usize,
+        /// The index of the shard that it is on now.
+        to: usize,
+        /// The first offset to be delivered there.
+        offset: i64,
+        /// Why.
+        reason: MoveReason,
+    },
+    /// A partition that was to go to another shard goes on where it is.
+    #[non_exhaustive]
+    NotMoved {
+        /// The partition.
+        at: TopicPartition,
+        /// The index of the shard that it is on.
+        from: usize,
+        /// The index of the shard that it was to go to.
+        to: usize,
+        /// Why not.
+        reason: &'static str,
+    },
     /// A partition was taken away; what was not committed by then is delivered again elsewhere.
     #[non_exhaustive]
     Lost {
@@ -202,6 +228,42 @@ pub enum EngineEvent {
     },
 }
 
+/// Why a partition goes from one shard to another.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MoveReason {
+    /// [`Handle::move_partition`](crate::Handle::move_partition) was called.
+    Asked,
+    /// Its shard was busy and another one less so, see `balance.interval.ms`. All are parts of the time of the last
+    /// interval, 0 to 1.
+    #[non_exhaustive]
+    Balance {
+        /// How busy the shard was that it leaves.
+        from_busy: f64,
+        /// How busy the shard was that it goes to.
+        to_busy: f64,
+        /// How busy the shard that it leaves was with this partition.
+        partition_busy: f64,
+    },
+}
+
+impl fmt::Display for MoveReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("it was asked for"),
+            Self::Balance { from_busy, to_busy, partition_busy } => {
+                let [from, to, partition] =
+                    [from_busy, to_busy, partition_busy].map(|part| (part * 100.0).round());
+                write!(
+                    f,
+                    "the one was busy for {from} % of the time, with this partition for {partition} %, and the \
+                     other for {to} %"
+                )
+            }
+        }
+    }
+}
+
 impl EngineEvent {
     /// Writes it to the log, at the level that it deserves.
     pub(crate) fn log(&self) {
@@ -209,7 +271,9 @@ impl EngineEvent {
             Self::Opened { .. } | Self::Revoked { .. } | Self::Committed { .. } => {
                 tracing::debug!(target: LOG_TARGET, "{self}");
             }
-            Self::Assigned { .. } => tracing::info!(target: LOG_TARGET, "{self}"),
+            Self::Assigned { .. } | Self::Moved { .. } | Self::NotMoved { .. } => {
+                tracing::info!(target: LOG_TARGET, "{self}")
+            }
             Self::Failed { .. } => tracing::error!(target: LOG_TARGET, "{self}"),
             _ => tracing::warn!(target: LOG_TARGET, "{self}"),
         }
@@ -224,6 +288,12 @@ impl fmt::Display for EngineEvent {
             }
             Self::Opened { at, shard, offset } => {
                 write!(f, "{at} opened on shard {shard} at offset {offset}")
+            }
+            Self::Moved { at, from, to, offset, reason } => {
+                write!(f, "{at} moved from shard {from} to shard {to} at offset {offset}: {reason}")
+            }
+            Self::NotMoved { at, from, to, reason } => {
+                write!(f, "{at} stays on shard {from} and does not move to shard {to}: {reason}")
             }
             Self::Assigned { partitions, generation } => {
                 write!(f, "assigned {} partition(s) in generation {generation}", partitions.len())

@@ -1,13 +1,13 @@
 //! What a handler and its factory are told, and what a handler can say back.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Record;
 use super::ack::{Ack, InFlight};
-use crate::link::{LaneId, Topic};
+use crate::link::{HandlerState, LaneId, Topic};
 use crate::position::StartPosition;
 
 /// The partition that a handler is made for, as its factory sees it.
@@ -19,11 +19,23 @@ pub struct Lane {
     start_offset: i64,
     /// Where the factory wants to start; shared by clones.
     chosen_start: Rc<Cell<Option<StartPosition>>>,
+    /// What the partition's handler on another shard has left for the one that is made; shared by clones.
+    state: Rc<RefCell<Option<HandlerState>>>,
 }
 
 impl Lane {
     pub(crate) fn new(topic: Arc<Topic>, partition: i32, shard: usize, start_offset: i64) -> Self {
-        Self { topic, partition, shard, start_offset, chosen_start: Rc::default() }
+        Self { topic, partition, shard, start_offset, chosen_start: Rc::default(), state: Rc::default() }
+    }
+
+    /// The partition comes from another shard with the state of its handler.
+    pub(crate) fn bring_state(&mut self, state: HandlerState) {
+        self.state.replace(Some(state));
+    }
+
+    /// The state that the partition came with, once.
+    pub(super) fn take_state(&self) -> Option<HandlerState> {
+        self.state.take()
     }
 
     /// The topic's name.

@@ -9,8 +9,9 @@ use std::task::{Context as TaskContext, Poll, Waker};
 use std::time::Instant;
 
 use super::task::LaneTask;
-use super::{AsyncLane, Batch, Context, Handler, Lane, Outcome};
+use super::{AsyncLane, Batch, Context, Handler, Lane, Movable, Outcome};
 use crate::error::{BoxError, LaneErrorCause};
+use crate::link::HandlerState;
 
 /// A handler whose type is forgotten. Its calls never unwind.
 pub(crate) trait ErasedHandler {
@@ -19,7 +20,13 @@ pub(crate) trait ErasedHandler {
     fn on_revoked(&mut self, deadline: Instant) -> Result<(), LaneErrorCause>;
     fn on_lost(&mut self) -> Result<(), LaneErrorCause>;
     fn on_closed(&mut self) -> Result<(), LaneErrorCause>;
+    /// Turns it into what its successor on another shard is made of; gives it back where it is not one that can.
+    fn export_state(self: Box<Self>) -> Result<Exported, LaneErrorCause>;
 }
+
+/// What becomes of a handler whose partition leaves its shard: its state, or the handler itself where it has none to
+/// give.
+pub(crate) type Exported = Result<HandlerState, Box<dyn ErasedHandler>>;
 
 /// What runs a lane.
 pub(crate) enum Runner {
@@ -45,6 +52,26 @@ where
     E: Into<BoxError>,
 {
     Arc::new(move |lane| erase_made(|| factory(lane)).map(Runner::Handler))
+}
+
+/// The same of handlers that may move, and of a factory that makes them out of the state of their predecessors.
+pub(crate) fn erase_movable_factory<F, H, E>(factory: F) -> HandlerFactory
+where
+    F: Fn(&Lane, Option<H::State>) -> Result<H, E> + Send + Sync + 'static,
+    H: Movable + 'static,
+    E: Into<BoxError>,
+{
+    Arc::new(move |lane| {
+        // Only handlers of this very type leave state in this engine.
+        let state = lane.take_state().and_then(|state| state.downcast::<H::State>().ok());
+        let handler = caught(|| factory(lane, state.map(|state| *state))).map_err(of_factory)?;
+        let handler = handler.map_err(|error| LaneErrorCause::Factory(error.into().into()))?;
+        Ok(Runner::Handler(Box::new(Guarded { handler, into_state: Some(export::<H>) })))
+    })
+}
+
+fn export<H: Movable + 'static>(handler: H) -> HandlerState {
+    Box::new(handler.into_state())
 }
 
 /// The same of a factory that takes its time.
@@ -104,7 +131,7 @@ where
 }
 
 fn erase<H: Handler + 'static>(handler: H) -> Box<dyn ErasedHandler> {
-    Box::new(Guarded(handler))
+    Box::new(Guarded { handler, into_state: None })
 }
 
 type Erased<T> = Pin<Box<dyn Future<Output = Result<T, LaneErrorCause>>>>;
@@ -146,27 +173,38 @@ impl<T> Drop for LaneFuture<T> {
 }
 
 /// A handler whose panics become errors.
-struct Guarded<H>(H);
+struct Guarded<H> {
+    handler: H,
+    /// How its state is taken along to another shard, where it is.
+    into_state: Option<fn(H) -> HandlerState>,
+}
 
-impl<H: Handler> ErasedHandler for Guarded<H> {
+impl<H: Handler + 'static> ErasedHandler for Guarded<H> {
     fn on_batch(&mut self, batch: &Batch<'_>, cx: &mut Context<'_>) -> Result<Outcome, LaneErrorCause> {
-        caught(|| self.0.on_batch(batch, cx))?.map_err(|error| LaneErrorCause::Handler(error.into().into()))
+        caught(|| self.handler.on_batch(batch, cx))?
+            .map_err(|error| LaneErrorCause::Handler(error.into().into()))
     }
 
     fn max_in_flight(&self) -> Result<usize, LaneErrorCause> {
-        caught(|| self.0.max_in_flight())
+        caught(|| self.handler.max_in_flight())
     }
 
     fn on_revoked(&mut self, deadline: Instant) -> Result<(), LaneErrorCause> {
-        caught(|| self.0.on_revoked(deadline))
+        caught(|| self.handler.on_revoked(deadline))
     }
 
     fn on_lost(&mut self) -> Result<(), LaneErrorCause> {
-        caught(|| self.0.on_lost())
+        caught(|| self.handler.on_lost())
     }
 
     fn on_closed(&mut self) -> Result<(), LaneErrorCause> {
-        caught(|| self.0.on_closed())
+        caught(|| self.handler.on_closed())
+    }
+
+    fn export_state(self: Box<Self>) -> Result<Exported, LaneErrorCause> {
+        let Some(export) = self.into_state else { return Ok(Err(self)) };
+        let Self { handler, .. } = *self;
+        caught(|| export(handler)).map(Ok)
     }
 }
 

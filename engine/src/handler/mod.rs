@@ -28,8 +28,9 @@ pub(crate) use ack::InFlight;
 pub(crate) use batch::{BatchProgress, OpenBatch, Poison, Segment, Walked, epoch_below};
 pub(crate) use context::ContextState;
 pub(crate) use erased::{
-    ErasedHandler, HandlerFactory, LaneFactory, LaneFuture, Runner, drop_caught, erase_async_factory,
-    erase_factory, erase_made, erase_made_task, erase_task, of_factory,
+    ErasedHandler, Exported, HandlerFactory, LaneFactory, LaneFuture, Runner, drop_caught,
+    erase_async_factory, erase_factory, erase_made, erase_made_task, erase_movable_factory, erase_task,
+    of_factory,
 };
 pub(crate) use task::{Lent, Returned};
 pub(crate) use wake::{Bell, WakeList};
@@ -100,6 +101,67 @@ pub trait Handler {
 
     /// The last call, after `on_revoked`, `on_lost` or a failure; the handler is dropped next.
     fn on_closed(&mut self) {}
+}
+
+/// A handler whose partition may go on on another shard while the engine runs, on another core: what it knows travels
+/// along as a value that is [`Send`], which the handler itself need not be.
+///
+/// Engines started by [`Prepared::start_movable`](crate::Prepared::start_movable) make such handlers. Where their cores
+/// are busy unequally, the engine moves partitions by itself, see `balance.interval.ms`; and
+/// [`Handle::move_partition`](crate::Handle::move_partition) moves one.
+///
+/// A partition moves between two batches. No record of it is lost, handled twice or out of order by that, and the group
+/// does not notice: nothing is revoked, and the commits go on. Records that are [deferred](Context::defer) are waited
+/// for first; while they are in flight for too long, the partition stays where it is.
+///
+/// ```
+/// use std::collections::HashMap;
+/// use std::rc::Rc;
+/// use millstream::{Batch, Context, Handler, Movable, Outcome};
+///
+/// /// Counts by key; not `Send`, because of what it shares with others of its core.
+/// struct Count {
+///     by_key: HashMap<Vec<u8>, u64>,
+///     shared: Rc<str>,
+/// }
+///
+/// impl Handler for Count {
+///     type Error = std::convert::Infallible;
+///
+///     fn on_batch(&mut self, batch: &Batch<'_>, _cx: &mut Context<'_>) -> Result<Outcome, Self::Error> {
+///         for record in batch {
+///             *self.by_key.entry(record.key().unwrap_or_default().to_vec()).or_default() += 1;
+///         }
+///         Ok(Outcome::Done)
+///     }
+/// }
+///
+/// impl Movable for Count {
+///     type State = HashMap<Vec<u8>, u64>;
+///
+///     fn into_state(self) -> Self::State {
+///         self.by_key
+///     }
+/// }
+///
+/// # fn start(prepared: millstream::Prepared) -> Result<millstream::Engine, millstream::Error> {
+/// let engine = prepared.start_movable(|_lane, moved: Option<HashMap<_, _>>| {
+///     // With the counts of its predecessor, or from nothing.
+///     Ok::<_, std::io::Error>(Count { by_key: moved.unwrap_or_default(), shared: "here".into() })
+/// })?;
+/// # Ok(engine)
+/// # }
+/// ```
+pub trait Movable: Handler {
+    /// What travels to the other core.
+    type State: Send + 'static;
+
+    /// The handler's last call where its partition moves, in place of `on_revoked` and `on_closed`: everything that it
+    /// was given is handled. The factory makes its successor out of the state, on the other core, before the next
+    /// record is handed out.
+    ///
+    /// A panic fails the partition.
+    fn into_state(self) -> Self::State;
 }
 
 /// What a handler made of a batch.

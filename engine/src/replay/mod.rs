@@ -211,6 +211,7 @@ fn open(shard: &mut Shard, partitions: usize) {
             no_position: None,
             start_epoch: -1,
             paused: false,
+            seek: 0,
         };
         shard.on_command(Command::Open(open), now);
     }

@@ -13,12 +13,19 @@ use crate::link::{CloseReason, Event, LaneId};
 impl Shard {
     /// Closes a lane: no record of it is dispatched after this. A lane that closes in order may be lost meanwhile.
     pub(crate) fn close(&mut self, id: LaneId, closing: Closing, now: Instant) {
-        let Closing { reason, deadline } = closing;
         if self.lanes.peek(id.slot).is_none_or(|lane| lane.id != id) {
             return;
         }
         let Some(mut lane) = self.lanes.take(id.slot) else { return };
+        // It goes nowhere any more.
+        lane.leaving = None;
         self.detach(&mut lane);
+        self.begin_closing(lane, closing, now);
+    }
+
+    /// Calls the last hook but one, or has the task end, and gives the lane up as soon as nothing keeps it.
+    pub(crate) fn begin_closing(&mut self, mut lane: Box<Lane>, closing: Closing, now: Instant) {
+        let (id, Closing { reason, deadline }) = (lane.id, closing);
         lane.state = LaneState::Closing;
         lane.closing = Some(closing);
         match &mut lane.runner {
@@ -54,7 +61,7 @@ impl Shard {
     }
 
     /// Nothing more is fetched for the lane, and what is fetched is let go.
-    fn detach(&mut self, lane: &mut Lane) {
+    pub(crate) fn detach(&mut self, lane: &mut Lane) {
         if let Some(index) = lane.listed_at.take().and_then(|id| self.broker_index(id)) {
             self.leave_broker(index, lane.id.slot);
         }
@@ -64,6 +71,9 @@ impl Shard {
 
     /// Brings a lane back that was taken out, unless it is given up and nothing keeps it.
     pub(crate) fn put_back_or_close(&mut self, lane: Box<Lane>, now: Instant) {
+        if lane.may_leave() {
+            return self.leave(lane, now);
+        }
         // A task that wakes itself over and over is listed whenever the shard looks at the time.
         let has_run_late = |closing: &Closing| {
             closing.reason == CloseReason::Revoked && !lane.is_ready && closing.deadline <= now
@@ -85,6 +95,11 @@ impl Shard {
 
     /// Gives up a lane whose time is over.
     pub(crate) fn abandon(&mut self, lane: Box<Lane>, now: Instant) {
+        if lane.leaving.is_some() {
+            tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.watermark,
+                "its task did not end in time for the move and is dropped; it had no records in hand");
+            return self.finish(lane, false, now);
+        }
         tracing::warn!(topic = %lane.topic.name, partition = lane.partition, offset = lane.watermark,
             "given up although records are in the hands of its task, or in flight: they will be delivered again");
         self.finish(lane, true, now);
@@ -92,13 +107,7 @@ impl Shard {
 
     /// The last word of this opening.
     fn finish(&mut self, mut lane: Box<Lane>, is_abandoned: bool, now: Instant) {
-        let slot = lane.id.slot;
-        let lists =
-            [&mut self.starved, &mut self.holders, &mut self.retries, &mut self.unmarked, &mut self.watched];
-        for list in lists {
-            list.retain(|other| *other != slot);
-        }
-        self.ready.leave(slot);
+        self.unlist(lane.id.slot);
         self.pulse.begin(lane.id, now);
         end_task(&mut lane);
         if let Some(Runner::Handler(handler)) = &mut lane.runner
@@ -108,9 +117,22 @@ impl Shard {
         }
         drop_caught(lane.runner.take());
         self.pulse.end();
+        if lane.leaving.is_some() {
+            return self.tell_moved_out(&lane, None);
+        }
         let is_lost = lane.closing.is_some_and(|closing| closing.reason == CloseReason::Lost);
         let mark = lane.final_mark().filter(|_| !is_lost);
         self.events.push_back(Event::Closed { lane: lane.id, mark, is_abandoned });
+    }
+
+    /// Takes a slot off all lists of the shard.
+    pub(crate) fn unlist(&mut self, slot: u32) {
+        let lists =
+            [&mut self.starved, &mut self.holders, &mut self.retries, &mut self.unmarked, &mut self.watched];
+        for list in lists {
+            list.retain(|other| *other != slot);
+        }
+        self.ready.leave(slot);
     }
 }
 

@@ -23,24 +23,26 @@ impl Shard {
             Command::Brokers(brokers) => self.set_brokers(&brokers, now),
             Command::Connect(broker) => self.connect_ahead(broker, now),
             Command::Open(open) => self.open(open, now),
-            Command::Leader { lane, leader } => self.with_lane(lane, |shard, lane| {
+            Command::MoveOut { lane, deadline } => self.move_out(lane, deadline, now),
+            Command::MoveIn { open, luggage } => self.move_in(open, *luggage, now),
+            Command::Leader { lane, leader } => self.with_lane(lane, now, |shard, lane| {
                 if lane.state != LaneState::Closing {
                     shard.set_leader(lane, leader, now);
                 }
             }),
             Command::Close { lane, reason, deadline } => self.close(lane, Closing { reason, deadline }, now),
-            Command::Pause(lane) => self.with_lane(lane, |shard, lane| {
+            Command::Pause(lane) => self.with_lane(lane, now, |shard, lane| {
                 lane.paused = true;
                 shard.touch(lane);
             }),
-            Command::Resume(lane) => self.with_lane(lane, |shard, lane| {
+            Command::Resume(lane) => self.with_lane(lane, now, |shard, lane| {
                 lane.paused = false;
                 shard.touch(lane);
                 if lane.is_dispatchable() {
                     shard.list_ready(lane);
                 }
             }),
-            Command::Seek { lane, seek, offset, leader_epoch } => self.with_lane(lane, |shard, lane| {
+            Command::Seek { lane, seek, offset, leader_epoch } => self.with_lane(lane, now, |shard, lane| {
                 if lane.runner.is_none() || lane.state == LaneState::Closing {
                     return;
                 }
@@ -54,7 +56,7 @@ impl Shard {
                 }
             }),
             Command::Checked { lane, offset } => {
-                self.with_lane(lane, |shard, lane| shard.on_checked(lane, offset, now));
+                self.with_lane(lane, now, |shard, lane| shard.on_checked(lane, offset, now));
             }
             Command::Fence(fence) => self.events.push_back(Event::Passed(fence)),
             Command::Stats(snapshot) => self.fill_snapshot(snapshot),
@@ -62,12 +64,12 @@ impl Shard {
         }
     }
 
-    fn with_lane(&mut self, id: LaneId, change: impl FnOnce(&mut Self, &mut Lane)) {
+    fn with_lane(&mut self, id: LaneId, now: Instant, change: impl FnOnce(&mut Self, &mut Lane)) {
         let Some(mut lane) = self.lanes.take(id.slot) else { return };
         if lane.id == id {
             change(self, &mut lane);
         }
-        self.lanes.put_back(lane);
+        self.put_back_or_close(lane, now);
     }
 
     /// Takes the set-up of a connection out of the time that a lane waits for its first record.
@@ -78,10 +80,15 @@ impl Shard {
     }
 
     fn open(&mut self, open: OpenLane, now: Instant) {
-        let slot = open.lane.slot;
         let told = handler::Lane::new(open.topic.clone(), open.partition, self.index, open.start_offset);
         let leader = open.leader;
-        self.lanes.open(Lane::new(open));
+        self.open_as(Lane::new(open), told, leader, now);
+    }
+
+    /// Opens a lane as its factory is told of it.
+    pub(crate) fn open_as(&mut self, lane: Lane, told: handler::Lane, leader: Option<Leader>, now: Instant) {
+        let slot = lane.id.slot;
+        self.lanes.open(lane);
         self.ready.make_room(self.lanes.slots());
         let Some(mut lane) = self.lanes.take(slot) else { return };
         self.set_leader(&mut lane, leader, now);
@@ -121,8 +128,8 @@ impl Shard {
     pub(crate) fn begin(&mut self, lane: &mut Lane, now: Instant) {
         let chosen = lane.told.take().and_then(|told| told.chosen_start());
         match chosen {
-            // A seek that came meanwhile has the last word.
-            _ if lane.seek > 0 => {}
+            // A seek that came meanwhile has the last word, and what its handler knows already ends here.
+            _ if lane.seek > lane.first_seek || lane.has_state => {}
             Some(StartPosition::Offset(offset)) => lane.place_at(offset.max(0), -1),
             Some(position) => {
                 let (lane, seek) = (lane.id, lane.seek);

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Shard;
 use super::clock::Clock;
@@ -70,10 +70,16 @@ impl Shard {
         if !segments.is_empty() {
             ended = self.hand_over(lane, &mut segments, gathered, clock);
         }
-        lane.place_ns = self.ready.push_back(lane.place_ns, ended.saturating_duration_since(started));
+        self.charge(lane, ended.saturating_duration_since(started));
         segments.clear();
         self.segments = segments;
         goes_on
+    }
+
+    /// A dispatch of the lane took so much of the shard's time.
+    pub(crate) fn charge(&mut self, lane: &mut Lane, took: Duration) {
+        lane.place_ns = self.ready.push_back(lane.place_ns, took);
+        lane.tally.worked_ns += took.as_nanos() as u64;
     }
 
     /// Nothing could be handed out. Returns `false` when the lane waits for memory and nothing was released for it.
@@ -220,7 +226,7 @@ impl Shard {
     ) {
         let newest = segments.iter().map(|segment| segment.batch.max_timestamp_ms).max().unwrap_or(-1);
         if newest >= 0 {
-            lane.newest_timestamp_ms = newest;
+            lane.tally.newest_timestamp_ms = newest;
             let late_ms = clock.wall_ms(ended).saturating_sub(newest).max(0) as u64;
             self.stats.record_ns(
                 Stage::EndToEnd,
@@ -239,9 +245,10 @@ impl Shard {
         walked: Walked,
         poison: Option<Poison>,
     ) {
-        lane.records += walked.records;
+        lane.tally.records += walked.records;
         self.stats.counters.records += walked.records;
         for segment in segments.iter() {
+            lane.tally.batch_bytes += segment.batch.wire_bytes as u64;
             self.stats.counters.batch_bytes += segment.batch.wire_bytes as u64;
         }
         if let Some(poison) = poison {
@@ -323,6 +330,7 @@ impl Shard {
 
     /// Stands a lane still and tells the control plane, which decides what follows.
     pub(crate) fn fail(&mut self, lane: &mut Lane, cause: LaneErrorCause) {
+        lane.leaving = None;
         if let Some(in_flight) = &mut lane.in_flight {
             in_flight.truncate(lane.position);
         }

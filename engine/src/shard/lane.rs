@@ -12,7 +12,7 @@ use super::stall::Standing;
 use super::validity::Validity;
 use crate::error::{LaneError, LaneErrorCause};
 use crate::handler::{self, InFlight, OpenBatch, Runner};
-use crate::link::{CloseReason, LaneId, Leader, Mark, OpenLane, Topic};
+use crate::link::{CloseReason, LaneId, LaneTally, Leader, Mark, OpenLane, Topic};
 use crate::memory::Frame;
 use crate::net::ConnId;
 use crate::stats::{BlockedBy, LaneStats};
@@ -152,6 +152,8 @@ pub(crate) struct Lane {
     /// The offset to commit at the opening or seek: a mark is owed only beyond it.
     pub(crate) marked: i64,
     pub(crate) seek: u32,
+    /// What `seek` was at the opening: those beyond were carried out here.
+    pub(crate) first_seek: u32,
     /// What runs it; `None` before its factory was called, and after that or its task has failed.
     pub(crate) runner: Option<Runner>,
     /// As its factory was told of it, until it begins.
@@ -167,12 +169,15 @@ pub(crate) struct Lane {
     /// The lowest record in flight is there for too long, and that is told.
     pub(crate) is_overdue: bool,
     pub(crate) closing: Option<Closing>,
+    /// It is to go to another shard, if nothing of it is in the hands of user code before then.
+    pub(crate) leaving: Option<Instant>,
+    /// It came from another shard with the state of its handler.
+    pub(crate) has_state: bool,
     /// Listed among the shard's lanes that wait for some time to come.
     pub(crate) is_watched: bool,
     /// The end offset at which the end was last reported.
     pub(crate) end_reported: Option<i64>,
-    pub(crate) records: u64,
-    pub(crate) newest_timestamp_ms: i64,
+    pub(crate) tally: LaneTally,
     /// How long it has been where it is, for the stall detector.
     pub(crate) standing: Standing,
     /// What went wrong last, for those who look at snapshots.
@@ -219,7 +224,8 @@ impl Lane {
             watermark: open.start_offset,
             watermark_epoch: open.start_epoch,
             marked: open.start_offset,
-            seek: 0,
+            seek: open.seek,
+            first_seek: open.seek,
             runner: None,
             told: None,
             waker: None,
@@ -228,10 +234,11 @@ impl Lane {
             in_flight: None,
             is_overdue: false,
             closing: None,
+            leaving: None,
+            has_state: false,
             is_watched: false,
             end_reported: None,
-            records: 0,
-            newest_timestamp_ms: -1,
+            tally: LaneTally::new(),
             standing: Standing::new(),
             last_error: None,
         }
@@ -241,6 +248,7 @@ impl Lane {
     pub(crate) fn wants_fetch(&self, lane_share_bytes: usize, now: Instant) -> bool {
         self.state == LaneState::Open
             && !self.paused
+            && self.leaving.is_none()
             && !self.leader_wanted
             && self.validity == Validity::Known
             && self.queued_bytes < lane_share_bytes
@@ -261,7 +269,11 @@ impl Lane {
 
     /// Whether a dispatch would find records to hand out.
     pub(crate) fn is_dispatchable(&self) -> bool {
-        self.state == LaneState::Open && !self.paused && self.has_waiting() && self.takes_records()
+        self.state == LaneState::Open
+            && !self.paused
+            && self.leaving.is_none()
+            && self.has_waiting()
+            && self.takes_records()
     }
 
     /// Whether what runs it takes records now.
@@ -289,7 +301,9 @@ impl Lane {
         let in_flight = in_flight.map(|since| since + limit);
         // One that is listed is looked at anyway.
         let closing = self.closing.filter(|_| !self.is_ready).map(|closing| closing.deadline);
-        [timer, out, in_flight, closing].into_iter().flatten().min()
+        // Once it closes, that deadline counts.
+        let leaving = self.leaving.filter(|_| self.closing.is_none());
+        [timer, out, in_flight, closing, leaving].into_iter().flatten().min()
     }
 
     /// Lets go of all that is fetched and not handed out.
@@ -403,8 +417,7 @@ impl Lane {
             blocked_by,
             last_error: self.last_error.clone(),
             replica: self.replica.map(|replica| replica.broker),
-            records: self.records,
-            newest_timestamp_ms: self.newest_timestamp_ms,
+            tally: self.tally,
         }
     }
 }

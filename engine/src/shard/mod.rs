@@ -15,6 +15,7 @@ mod dispatch;
 mod fetch;
 mod lane;
 mod lanes;
+mod moving;
 mod offer;
 mod pressure;
 mod receive;

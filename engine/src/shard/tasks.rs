@@ -91,7 +91,7 @@ impl Shard {
         let polled = poll(lane, started);
         self.pulse.end();
         let took = clock.now().saturating_duration_since(started);
-        lane.place_ns = self.ready.push_back(lane.place_ns, took);
+        self.charge(lane, took);
         match polled {
             Ok(polled) => self.take_in(lane, polled, clock),
             Err(handler) => {
@@ -230,6 +230,9 @@ impl Shard {
             if lane.closing.is_some_and(|closing| closing.deadline <= now) && !lane.is_ready {
                 self.abandon(lane, now);
                 continue;
+            }
+            if lane.closing.is_none() && lane.leaving.is_some_and(|until| until <= now) {
+                self.stay(&mut lane);
             }
             self.watch(&mut lane);
             self.lanes.put_back(lane);

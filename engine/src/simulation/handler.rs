@@ -110,7 +110,7 @@ impl Handler for Recorder {
     }
 
     fn on_lost(&mut self) {
-        self.site.ledger().lost(self.site.member, self.partition);
+        self.site.ledger().revoke_grant(self.site.member, self.partition);
     }
 }
 

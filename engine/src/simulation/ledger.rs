@@ -1,12 +1,13 @@
 //! What was appended, who was granted which partition, what was handled: the truth that the engines are measured by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::time::Time;
+use crate::link::LaneId;
 
 /// Lines of a trace that are kept; a run that says more has lost its way.
 const TRACE_LINES_MAX: usize = 200_000;
@@ -31,6 +32,8 @@ pub(super) struct Ledger {
     trace: Vec<String>,
     violations: Vec<String>,
     handled_twice: u64,
+    /// Lanes that control planes have given up as lost.
+    lost_lanes: BTreeSet<(MemberId, LaneId)>,
 }
 
 #[derive(Debug, Default)]
@@ -43,8 +46,12 @@ struct Partition {
     handled_end: usize,
     /// Who may deliver it. More than one only when all but one have lost it.
     grants: BTreeMap<MemberId, Grant>,
-    /// Handled, closed in order, and so committed: nothing below is ever delivered again.
+    /// The lane that is opened next was lost while its shard had not come to opening it: it will not be fetched.
+    opens_lost: bool,
+    /// Handled, closed in order, and so committed by the member: nothing below is ever delivered again, unless it
+    /// crashes before that.
     settled: i64,
+    settled_by: Option<MemberId>,
     committed: i64,
 }
 
@@ -67,6 +74,7 @@ impl Ledger {
             trace: Vec::new(),
             violations: Vec::new(),
             handled_twice: 0,
+            lost_lanes: BTreeSet::new(),
         }
     }
 
@@ -110,19 +118,25 @@ impl Ledger {
         self.partitions.iter().map(|books| books.appended.len() as u64).sum()
     }
 
+    /// A shard is about to open a lane.
+    pub(super) fn opens(&mut self, member: MemberId, lane: LaneId, partition: i32) {
+        self.partitions[partition as usize].opens_lost = self.lost_lanes.contains(&(member, lane));
+    }
+
     /// A shard opens a lane.
     pub(super) fn opened(&mut self, member: MemberId, shard: usize, partition: i32, start: i64) {
         let now = self.time.now();
         self.note(now, &format_args!("{member}/{shard}: opens {partition} at {start}"));
         let books = &mut self.partitions[partition as usize];
+        let is_lost = std::mem::take(&mut books.opens_lost);
         let holders: Vec<String> = books
             .grants
             .iter()
-            .filter(|(other, grant)| **other == member || !grant.is_lost)
+            .filter(|(other, grant)| **other == member || !(grant.is_lost || is_lost))
             .map(|(other, grant)| format!("{other}/{}", grant.shard))
             .collect();
         let (settled, handled_end) = (books.settled, books.handled_end(now));
-        books.grants.insert(member, Grant { shard, next: start, done: start, is_lost: false });
+        books.grants.insert(member, Grant { shard, next: start, done: start, is_lost });
         if !holders.is_empty() {
             let holders = holders.join(", ");
             self.violation(format!("{member}/{shard} opens {partition} while {holders} has it"));
@@ -130,7 +144,7 @@ impl Ledger {
         if start > handled_end {
             self.violation(format!("{partition} opens at {start}, only {handled_end} is handled: skipped"));
         }
-        if start < settled {
+        if start < settled && !is_lost {
             self.violation(format!(
                 "{partition} opens at {start}, but was closed in order at {settled}: handled twice without a cause"
             ));
@@ -165,7 +179,13 @@ impl Ledger {
     }
 
     /// The control plane gives a partition up as lost.
-    pub(super) fn lost(&mut self, member: MemberId, partition: i32) {
+    pub(super) fn lost(&mut self, member: MemberId, lane: LaneId, partition: i32) {
+        self.lost_lanes.insert((member, lane));
+        self.revoke_grant(member, partition);
+    }
+
+    /// A handler is told that its partition is lost, or will be.
+    pub(super) fn revoke_grant(&mut self, member: MemberId, partition: i32) {
         if let Some(grant) = self.partitions[partition as usize].grants.get_mut(&member) {
             grant.is_lost = true;
         }
@@ -175,7 +195,10 @@ impl Ledger {
     pub(super) fn revoked(&mut self, member: MemberId, partition: i32) {
         let books = &mut self.partitions[partition as usize];
         match books.grants.get(&member) {
-            Some(grant) if !grant.is_lost => books.settled = books.settled.max(grant.done),
+            Some(grant) if !grant.is_lost => {
+                books.settled = books.settled.max(grant.done);
+                books.settled_by = Some(member);
+            }
             _ => {}
         }
     }
@@ -193,6 +216,9 @@ impl Ledger {
         let now = self.time.now();
         for books in &mut self.partitions {
             books.grants.remove(&member);
+            if books.settled_by == Some(member) {
+                books.settled = books.settled.min(books.committed);
+            }
             for handled in &mut books.handled {
                 handled.take_if(|(at, by)| *by == member && *at > now);
             }

@@ -64,6 +64,7 @@ impl Member {
             config: Arc::clone(&config),
             subscription,
             shards,
+            is_movable: false,
             stop_at_end: false,
             seed: rng.u64(..),
             wall: WallClock { at: now, unix_ms: time.wall_ms(now) },
@@ -224,12 +225,12 @@ impl Member {
 
     fn observe(&mut self, command: &Command) {
         match command {
-            Command::Open(open) => {
+            Command::Open(open) | Command::MoveIn { open, .. } => {
                 self.partitions.insert(open.lane, open.partition);
             }
             Command::Close { lane, reason: CloseReason::Lost, .. } => {
                 if let Some(partition) = self.partitions.get(lane) {
-                    lock(&self.ledger).lost(self.id, *partition);
+                    lock(&self.ledger).lost(self.id, *lane, *partition);
                 }
             }
             _ => {}

@@ -12,6 +12,8 @@ pub(super) const DISTURBED: Duration = Duration::from_secs(20);
 /// Record batches that are appended.
 const APPENDS_MIN: usize = 60;
 const APPENDS_MAX: usize = 160;
+/// Moves of partitions between shards that are asked for.
+const MOVES_MAX: usize = 40;
 /// A stopped broker comes back, and a member that went, within this time.
 const ABSENCE_MAX: Duration = Duration::from_secs(4);
 /// A delay that is injected at most.
@@ -32,6 +34,8 @@ pub(super) enum Action {
     FailHandler(usize),
     /// A handler of the engine in this place takes so much longer for a batch.
     Stall(usize, Duration),
+    /// The engine in this place is to move a partition to another of its shards, if it owns it.
+    MovePartition(usize),
     /// A partition is led by another broker.
     MoveLeader,
     /// A broker closes all of its connections.
@@ -87,6 +91,9 @@ impl Script {
         }
         for _ in 0..rng.usize(..=3) {
             script.add(at(rng.u64(..end_ms)), Action::Inject(fault(rng)));
+        }
+        for _ in 0..rng.usize(..=MOVES_MAX) {
+            script.add(at(rng.u64(..end_ms)), Action::MovePartition(rng.usize(..2)));
         }
         script
     }

@@ -162,6 +162,9 @@ impl ShardActor {
             self.shard.on_completion(completion, now);
         }
         while let Some(command) = self.commands.pop(now) {
+            if let Command::Open(open) | Command::MoveIn { open, .. } = &command {
+                lock(&self.ledger).opens(self.actor.member, open.lane, open.partition);
+            }
             self.shard.on_command(command, now);
         }
         self.shard.turn(now);

@@ -17,7 +17,8 @@ use super::script::{Action, DISTURBED, Script};
 use super::time::Time;
 use super::{Options, Outcome};
 use crate::config::{Config, ConfigSources};
-use crate::control::Request;
+use crate::control::{Request, TopicPartition};
+use crate::reply::reply;
 
 const GROUP: &str = "g";
 /// Where the members are, and one of the brokers; and where the other brokers are, in runs with racks.
@@ -199,6 +200,16 @@ impl World {
                 let shard = self.rng.usize(..self.options.shards);
                 if let Some(member) = self.at(place) {
                     lock(&member.shards[shard].mood).stalls = Some(stall);
+                }
+                return;
+            }
+            Action::MovePartition(place) => {
+                let at = TopicPartition::new(TOPIC, self.rng.i32(0..self.options.partitions));
+                let to = self.rng.usize(..self.options.shards);
+                if let Some(member) = self.at(place) {
+                    // The log says what becomes of it.
+                    let (promise, _) = reply();
+                    member.request(Request::Move { at, to, reply: promise }, now);
                 }
                 return;
             }

@@ -13,7 +13,7 @@ pub use snapshot::{CommitStats, EngineStats, LaneSnapshot, ShardSnapshot, StageS
 pub use stage::Stage;
 pub(crate) use stage::{Slowest, StageHistogram};
 
-use crate::link::LaneId;
+use crate::link::{LaneId, LaneTally};
 
 /// What one shard has done and measured since it started, as it lies on the shard and travels to the control plane.
 #[derive(Clone, Debug)]
@@ -136,10 +136,8 @@ pub(crate) struct LaneStats {
     pub(crate) end_offset: i64,
     /// Bytes fetched and waiting.
     pub(crate) buffered_bytes: u64,
-    /// Records done.
-    pub(crate) records: u64,
-    /// Newest timestamp delivered, milliseconds since the epoch, -1 before the first.
-    pub(crate) newest_timestamp_ms: i64,
+    /// What was counted of it.
+    pub(crate) tally: LaneTally,
     /// Whether it is paused.
     pub(crate) paused: bool,
     /// What keeps its records from its handler.

@@ -110,6 +110,10 @@ pub struct LaneSnapshot {
     pub buffered_bytes: u64,
     /// Records handled.
     pub records: u64,
+    /// Bytes of the record batches whose records were handled, as they came off the wire.
+    pub batch_bytes: u64,
+    /// What it took of its shard's time, nanoseconds: its records decoded and handled.
+    pub worked_ns: u64,
     /// Newest timestamp delivered, milliseconds since the Unix epoch, -1 before the first.
     pub newest_timestamp_ms: i64,
     /// Whether it is paused.
@@ -167,9 +171,13 @@ impl EngineStats {
         control_cpu_ns: u64,
     ) -> Self {
         let infos: HashMap<LaneId, &LaneInfo> = snapshot.lanes.iter().map(|info| (info.lane, info)).collect();
-        let lanes = snapshot.shards.iter().flat_map(|shard| &shard.lanes);
-        // A lane that is being closed may be known to one side only.
-        let known = lanes.filter_map(|lane| Some(LaneSnapshot::new(infos.get(&lane.lane)?, lane)));
+        let lanes =
+            snapshot.shards.iter().flat_map(|shard| shard.lanes.iter().map(|lane| (shard.shard, lane)));
+        // A lane that is being closed may be known to one side only, and one that moves to two shards.
+        let known = lanes.filter_map(|(shard, lane)| {
+            let info = infos.get(&lane.lane).filter(|info| info.shard == shard)?;
+            Some(LaneSnapshot::new(info, lane))
+        });
         let mut lanes: Vec<LaneSnapshot> = known.collect();
         lanes.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
         let place = |slowest: Slowest| {
@@ -240,8 +248,10 @@ impl LaneSnapshot {
             last_stable_offset: lane.last_stable_offset,
             lag_records: (lane.end_offset >= 0).then(|| (lane.end_offset - lane.position).max(0)),
             buffered_bytes: lane.buffered_bytes,
-            records: lane.records,
-            newest_timestamp_ms: lane.newest_timestamp_ms,
+            records: lane.tally.records,
+            batch_bytes: lane.tally.batch_bytes,
+            worked_ns: lane.tally.worked_ns,
+            newest_timestamp_ms: lane.tally.newest_timestamp_ms,
             paused: lane.paused,
             blocked_by: lane.blocked_by,
             last_error: lane.last_error.as_deref().map(str::to_owned),

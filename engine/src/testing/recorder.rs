@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::run::Call;
 use crate::error::{BoxError, LaneErrorCause};
-use crate::handler::{Batch, Context, ErasedHandler, Handler, Outcome, erase_made};
+use crate::handler::{Batch, Context, ErasedHandler, Exported, Handler, Outcome, erase_made};
 
 /// What was written down and not taken yet.
 #[derive(Clone, Debug, Default)]
@@ -116,5 +116,11 @@ impl ErasedHandler for Recorder {
     fn on_closed(&mut self) -> Result<(), LaneErrorCause> {
         let result = self.handler.on_closed();
         self.note_hook(result)
+    }
+
+    fn export_state(self: Box<Self>) -> Result<Exported, LaneErrorCause> {
+        let Self { handler, notes } = *self;
+        let noting = |handler| -> Box<dyn ErasedHandler> { Box::new(Self { handler, notes }) };
+        Ok(handler.export_state()?.map_err(noting))
     }
 }

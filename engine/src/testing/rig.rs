@@ -98,6 +98,7 @@ impl Rig {
             start_epoch: -1,
             no_position: None,
             paused: false,
+            seek: 0,
         };
         rig.shard.on_command(Command::Open(open), rig.clock.now());
         rig.go_on();

@@ -1,10 +1,12 @@
 //! The control plane against the test broker, in made-up time.
 
 mod assign;
+mod balancing;
 mod chaos;
 mod cooperative;
 mod group;
 mod health;
+mod moves;
 mod offsets;
 mod reassign;
 mod steering;

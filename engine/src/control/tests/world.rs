@@ -15,7 +15,7 @@ use super::super::{Control, ControlSetup, Output, Request, Subscription, WallClo
 use crate::config::{Config, ConfigSources};
 use crate::error::Error;
 use crate::event::EngineEvent;
-use crate::link::{Command, Event, LaneId, Mark, OpenLane};
+use crate::link::{Command, Event, LaneId, LaneTally, Luggage, Mark, OpenLane};
 use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
 use crate::report::Report;
 
@@ -36,6 +36,8 @@ pub(super) struct World {
     /// What is listening at [`FOREIGN_PORT`] instead of a broker answers to the first bytes; nothing at all ends the
     /// connection.
     pub(super) foreign: Vec<u8>,
+    /// Whether the handlers of engines that are started take their state along to other shards.
+    pub(super) is_movable: bool,
 }
 
 /// One engine: a control plane, its connections, and what it has said.
@@ -94,7 +96,7 @@ impl World {
         for (name, partitions) in topics {
             cluster.create_topic(name, *partitions).unwrap();
         }
-        Self { cluster, now: Instant::now(), members: Vec::new(), foreign: Vec::new() }
+        Self { cluster, now: Instant::now(), members: Vec::new(), foreign: Vec::new(), is_movable: false }
     }
 
     /// Adds an engine of this many shards; its index.
@@ -107,7 +109,8 @@ impl World {
         let config = Arc::new(config(settings));
         let seed = self.members.len() as u64;
         let wall = WallClock { at: self.now, unix_ms: WALL_MS };
-        let setup = ControlSetup { config, subscription, shards, stop_at_end: false, seed, wall };
+        let (is_movable, stop_at_end) = (self.is_movable, false);
+        let setup = ControlSetup { config, subscription, shards, is_movable, stop_at_end, seed, wall };
         let control = Control::new(setup, self.now);
         self.members.push(Member {
             control,
@@ -192,8 +195,9 @@ impl World {
     pub(super) fn mark(&mut self, member: usize, topic: &str, partition: i32, next_offset: i64) -> Mark {
         let (now, member) = (self.now, &mut self.members[member]);
         let lane = member.lane(topic, partition);
-        let mark = Mark { lane, next_offset, leader_epoch: 0, seek: 0 };
-        member.open.get_mut(&lane).unwrap().2 = Some(mark);
+        let (_, open, newest) = member.open.get_mut(&lane).unwrap();
+        let mark = Mark { lane, next_offset, leader_epoch: 0, seek: open.seek };
+        *newest = Some(mark);
         member.control.on_mark(mark, now);
         mark
     }
@@ -300,6 +304,23 @@ impl Member {
         }
     }
 
+    /// Lets a lane leave its scripted shard with the newest mark, and with luggage that differs from what it would be
+    /// by this.
+    pub(super) fn leave(&mut self, lane: LaneId, now: Instant, change: impl FnOnce(&mut Luggage)) {
+        let (shard, open, mark) = self.open.remove(&lane).unwrap();
+        let mut luggage = Luggage {
+            next_offset: mark.map_or(open.start_offset, |mark| mark.next_offset),
+            leader_epoch: mark.map_or(open.start_epoch, |mark| mark.leader_epoch),
+            seek: open.seek,
+            paused: open.paused,
+            state: None,
+            tally: LaneTally::new(),
+        };
+        change(&mut luggage);
+        let luggage = Box::new(luggage);
+        self.control.on_event(shard, Event::MovedOut { lane, mark, luggage }, now);
+    }
+
     /// Lets scripted shards come to the fences on their way.
     pub(super) fn pass(&mut self, now: Instant) {
         for (shard, fence) in std::mem::take(&mut self.fences) {
@@ -352,7 +373,7 @@ impl Member {
 
     fn obey(&mut self, shard: usize, command: Command, now: Instant) {
         match &command {
-            Command::Open(open) => {
+            Command::Open(open) | Command::MoveIn { open, .. } => {
                 let doubled = self.open.values().any(|(_, other, _)| {
                     other.topic.name == open.topic.name && other.partition == open.partition
                 });

@@ -9,6 +9,7 @@ mod dispatching;
 mod fetching;
 mod keeping;
 mod memory;
+mod moving;
 mod opening;
 mod replicas;
 pub(crate) mod rig;

@@ -136,6 +136,7 @@ impl Rig {
             start_epoch: -1,
             no_position: None,
             paused: false,
+            seek: 0,
         };
         change(&mut open);
         self.shard.on_command(Command::Open(open), self.now);
