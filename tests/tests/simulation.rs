@@ -13,16 +13,18 @@ fn whatever_the_seed_every_record_is_handled_in_order_and_none_twice_without_a_c
     let wanted = std::env::var("SIMULATION_SEED").ok();
     let wanted = wanted.map(|seed| seed.parse::<u64>().expect("SIMULATION_SEED is a number"));
     let seeds = wanted.map_or(0..SEEDS, |seed| seed..seed + 1);
-    let (mut appended, mut handled_twice) = (0, 0);
+    let (mut appended, mut handled_twice, mut moved) = (0, 0, 0);
     for seed in seeds {
         let outcome = run(seed, Options::default());
         check(seed, &outcome);
         appended += outcome.appended;
         handled_twice += outcome.handled_twice;
+        moved += outcome.trace.iter().filter(|line| line.contains(" moved from shard ")).count() as u64;
     }
     if wanted.is_none() {
         assert!(appended > 500 * SEEDS, "the runs do little: {appended} records");
         assert!(handled_twice > 0, "no crash had a record handled again: nothing was at stake");
+        assert!(moved > SEEDS, "partitions hardly move: {moved} times");
     }
 }
 

@@ -423,6 +423,40 @@ fn a_driven_shard_that_is_dropped_ends_the_engine_with_an_error() {
 }
 
 #[test]
+fn a_partition_moves_from_one_shard_of_the_caller_to_another_between_polls() {
+    let broker = broker_with(Config::default(), 2, 100);
+    let builder = engine(&broker).group(GROUP).topics([TOPIC]);
+    let (driven, shards) = builder.build().unwrap().start_caller_driven(2).unwrap();
+    let journals = [Journal::default(), Journal::default()];
+    let mut handlers = [Recorder::new(&journals[0]), Recorder::new(&journals[1])];
+    let mut shards: Vec<BoundShard> = shards.into_iter().map(|shard| shard.bind().unwrap()).collect();
+    let total = || journals.iter().map(|journal| journal.entries().total()).sum::<usize>();
+    let mut poll_until = |is_over: &dyn Fn() -> bool| {
+        let begun = Instant::now();
+        while !is_over() {
+            assert!(begun.elapsed() < PATIENCE, "it does not come to that");
+            for (shard, handler) in shards.iter_mut().zip(&mut handlers) {
+                shard.poll(AMPLE, handler).unwrap();
+            }
+        }
+    };
+    poll_until(&|| total() == 200);
+    let from = usize::from(journals[1].entries().count(0) > 0);
+    let moved = driven.handle().begin_move_partition(TOPIC, 0, 1 - from);
+    poll_until(&|| journals[1 - from].entries().hooks.contains(&"assigned 0".to_owned()));
+    (0..2).for_each(|partition| append(&broker.handle(), partition, 50));
+    poll_until(&|| total() == 300);
+    moved.wait().unwrap();
+    let _stopped = driven.handle().begin_shutdown(PATIENCE);
+    poll_until(&|| driven.handle().is_finished());
+    let (here, there) = (journals[from].entries(), journals[1 - from].entries());
+    assert_eq!(here.offsets(0), (0..100).collect::<Vec<_>>());
+    assert_eq!(there.offsets(0), (100..150).collect::<Vec<_>>());
+    assert_eq!(here.hooks, ["assigned 0", "revoked 0", "closed 0"]);
+    (0..2).for_each(|partition| assert_eq!(committed(&broker.handle(), partition), Some(150)));
+}
+
+#[test]
 fn two_shards_on_threads_of_the_caller_share_the_partitions() {
     let broker = broker_with(Config::default(), 4, 100);
     let builder = engine(&broker).group(GROUP).topics([TOPIC]);

@@ -10,6 +10,7 @@ mod group;
 mod handle;
 mod health;
 mod memory;
+mod moving;
 mod offload;
 mod offsets;
 mod replicas;

@@ -2,6 +2,7 @@
 
 mod codecs;
 mod failures;
+mod moving;
 mod parked;
 mod positions;
 mod sizes;
