@@ -191,13 +191,13 @@ pub(crate) enum Command {
         /// Leader epoch of the record before it, -1 when unknown.
         leader_epoch: i32,
     },
-    /// The leader's log holds what was read before this offset: the answer to [`Event::CheckWanted`]. A log that was
-    /// cut is answered by [`Command::Seek`].
+    /// The leader's log holds what was read: the answer to [`Event::CheckWanted`]. A log that was cut is answered by
+    /// [`Command::Seek`].
     Checked {
         /// The lane.
         lane: LaneId,
-        /// The offset that was asked about.
-        offset: i64,
+        /// Which question of the lane is answered.
+        check: u32,
     },
     /// Answer by [`Event::Passed`]: all earlier commands are carried out.
     Fence(u64),
@@ -289,6 +289,8 @@ pub(crate) enum Event {
     CheckWanted {
         /// The lane.
         lane: LaneId,
+        /// Counts the questions of this opening.
+        check: u32,
         /// The next offset to fetch.
         offset: i64,
         /// The leader epoch of the record before it.

@@ -94,7 +94,7 @@ impl Control {
                     }
                     match purpose {
                         Purpose::Open => self.open(lane, offset, leader_epoch, None),
-                        Purpose::Check { .. } if truncated_from.is_none() => self.checked(lane, offset),
+                        Purpose::Check { check, .. } if truncated_from.is_none() => self.checked(lane, check),
                         Purpose::Seek | Purpose::Reset { .. } | Purpose::Check { .. } => {
                             self.seek(lane, offset, leader_epoch);
                         }
@@ -247,9 +247,9 @@ impl Control {
     }
 
     /// Its leader's log holds what it has read.
-    fn checked(&mut self, lane: LaneId, offset: i64) {
+    fn checked(&mut self, lane: LaneId, check: u32) {
         if let Some(known) = self.lanes.get(lane).filter(|lane| lane.phase == Phase::Open) {
-            self.command(known.shard, Command::Checked { lane, offset });
+            self.command(known.shard, Command::Checked { lane, check });
         }
     }
 

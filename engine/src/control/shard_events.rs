@@ -31,9 +31,9 @@ impl Control {
             Event::Truncated { lane, offset, epoch, end_offset, seek } => {
                 self.on_truncated(lane, offset, (epoch, end_offset), seek, now);
             }
-            Event::CheckWanted { lane, offset, epoch, seek } => {
+            Event::CheckWanted { lane, check, offset, epoch, seek } => {
                 if let Some(at) = self.unsought(lane, seek) {
-                    self.positions.check(lane, &at, offset, epoch, now);
+                    self.positions.check(lane, &at, check, (offset, epoch), now);
                 }
             }
             Event::LeaderTold { lane, leader } => {

@@ -55,8 +55,8 @@ impl Shard {
                     shard.touch(lane);
                 }
             }),
-            Command::Checked { lane, offset } => {
-                self.with_lane(lane, now, |shard, lane| shard.on_checked(lane, offset, now));
+            Command::Checked { lane, check } => {
+                self.with_lane(lane, now, |shard, lane| shard.on_checked(lane, check, now));
             }
             Command::Fence(fence) => self.events.push_back(Event::Passed(fence)),
             Command::Stats(snapshot) => self.fill_snapshot(snapshot),

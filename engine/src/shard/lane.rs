@@ -98,6 +98,8 @@ pub(crate) struct Lane {
     pub(crate) fetch_epoch: i32,
     /// Whether its leader's log is known to hold what was read before.
     pub(crate) validity: Validity,
+    /// How often the control plane was asked that.
+    pub(crate) checks: u32,
     /// The connection whose Fetches carry this lane from where `fetch_offset` is. An answer that comes over any other,
     /// or over this one before it carries the lane again, is of an older fetch generation (before a seek, a move, a
     /// refetch) and is dropped.
@@ -199,6 +201,7 @@ impl Lane {
             fetch_offset: open.start_offset,
             fetch_epoch: open.start_epoch,
             validity: Validity::behind(open.start_epoch),
+            checks: 0,
             carried: None,
             wants_alone: false,
             ask_bytes: None,

@@ -20,9 +20,11 @@ pub(crate) enum Validity {
     Known,
     /// There may be others in their place: they were read under another leader, or before this lane was opened.
     Unknown,
-    /// As before, and the control plane asks about this offset.
+    /// As before, and the control plane asks.
     Asked {
-        /// The offset.
+        /// Which question of this lane it is.
+        check: u32,
+        /// The offset that it is about.
         offset: i64,
     },
 }
@@ -52,14 +54,17 @@ impl Shard {
         if lane.has_waiting() || lane.has_records_out() {
             return self.retry_later(lane, now);
         }
-        let (offset, epoch, seek) = (lane.fetch_offset, lane.fetch_epoch, lane.seek);
-        lane.validity = Validity::Asked { offset };
-        self.events.push_back(Event::CheckWanted { lane: lane.id, offset, epoch, seek });
+        lane.checks = lane.checks.wrapping_add(1);
+        let (check, offset, epoch, seek) = (lane.checks, lane.fetch_offset, lane.fetch_epoch, lane.seek);
+        lane.validity = Validity::Asked { check, offset };
+        self.events.push_back(Event::CheckWanted { lane: lane.id, check, offset, epoch, seek });
     }
 
-    /// The leader's log holds what was read before this offset.
-    pub(crate) fn on_checked(&mut self, lane: &mut Lane, offset: i64, now: Instant) {
-        if lane.validity != (Validity::Asked { offset }) {
+    /// The leader's log holds what was read before the offset that was asked about. An answer to an earlier question says
+    /// nothing: it may be of a former leader.
+    pub(crate) fn on_checked(&mut self, lane: &mut Lane, answered: u32, now: Instant) {
+        let Validity::Asked { check, offset } = lane.validity else { return };
+        if check != answered {
             return;
         }
         if lane.fetch_offset == offset {

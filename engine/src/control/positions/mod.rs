@@ -52,6 +52,8 @@ pub(super) enum Purpose {
     Check {
         /// Its offset.
         from: i64,
+        /// Which question of the lane it is.
+        check: u32,
     },
 }
 
@@ -190,8 +192,16 @@ impl Positions {
     }
 
     /// Starts to ask the leader whether its log holds what was read before `offset`, under `epoch`.
-    pub(super) fn check(&mut self, lane: LaneId, at: &TopicPartition, offset: i64, epoch: i32, now: Instant) {
-        self.insert(lane, at, Want::Validated { offset, epoch }, Purpose::Check { from: offset }, now);
+    pub(super) fn check(
+        &mut self,
+        lane: LaneId,
+        at: &TopicPartition,
+        check: u32,
+        (offset, epoch): (i64, i32),
+        now: Instant,
+    ) {
+        let purpose = Purpose::Check { from: offset, check };
+        self.insert(lane, at, Want::Validated { offset, epoch }, purpose, now);
     }
 
     /// Whether the offset of a seek that user code asked for is being looked for.

@@ -217,7 +217,7 @@ pub(super) fn found(lane: LaneId, purpose: Purpose, offset: i64, leader_epoch: i
 /// The end of a search without a position.
 pub(super) fn failed(lane: LaneId, purpose: Purpose, cause: LaneErrorCause) -> Finding {
     let offset = match purpose {
-        Purpose::Reset { from } | Purpose::Check { from } => from,
+        Purpose::Reset { from } | Purpose::Check { from, .. } => from,
         Purpose::Open | Purpose::Seek => -1,
     };
     Finding::Failed { lane, purpose, offset, cause }

@@ -50,11 +50,22 @@ fn under_a_new_leader_nothing_is_fetched_before_what_was_read_is_known_to_be_the
     assert_eq!(checks(&mut rig), [(5, 3)]);
     assert!(rig.brokers.fetches.is_empty());
     assert_eq!(reason(&mut rig, 0), Some(BlockedBy::Validation));
-    rig.command(Command::Checked { lane: lane(0), offset: 4 });
-    assert!(rig.brokers.fetches.is_empty(), "that was about another offset");
-    rig.command(Command::Checked { lane: lane(0), offset: 5 });
+    rig.command(Command::Checked { lane: lane(0), check: 1 });
     let asked = rig.fetch();
     assert_eq!((asked.broker, asked.asks()), (2, vec!["0@5".to_owned()]));
+}
+
+#[test]
+fn what_a_former_leader_has_answered_says_nothing_of_the_new_one() {
+    let (mut rig, _) = behind_five();
+    lead(&mut rig, 2, 4);
+    assert_eq!(checks(&mut rig), [(5, 3)]);
+    lead(&mut rig, 3, 5);
+    assert_eq!(checks(&mut rig), [(5, 3)]);
+    rig.command(Command::Checked { lane: lane(0), check: 1 });
+    assert!(rig.brokers.fetches.is_empty());
+    rig.command(Command::Checked { lane: lane(0), check: 2 });
+    assert_eq!(rig.fetch().broker, 3);
 }
 
 #[test]
@@ -75,9 +86,12 @@ fn a_leader_under_a_new_epoch_is_asked_too_and_one_that_is_only_confirmed_is_not
 #[test]
 fn what_is_fetched_is_handled_before_the_new_leader_is_asked() {
     let (mut rig, parked) = behind_five();
+    rig.command(Command::Pause(lane(0)));
     rig.answer(&parked, &[read(5, 4)]);
     lead(&mut rig, 2, 4);
+    rig.pass(5 * SECOND);
     assert_eq!(checks(&mut rig), []);
+    rig.command(Command::Resume(lane(0)));
     rig.run();
     assert_eq!(rig.handled(0).len(), 9);
     rig.pass(SECOND);
@@ -91,9 +105,9 @@ fn a_cut_log_is_answered_by_a_seek_which_is_checked_in_its_turn() {
     assert_eq!(checks(&mut rig), [(5, 3)]);
     rig.command(Command::Seek { lane: lane(0), seek: 1, offset: 3, leader_epoch: 3 });
     assert_eq!(checks(&mut rig), [(3, 3)]);
-    rig.command(Command::Checked { lane: lane(0), offset: 5 });
+    rig.command(Command::Checked { lane: lane(0), check: 1 });
     assert!(rig.brokers.fetches.is_empty(), "that was about another offset");
-    rig.command(Command::Checked { lane: lane(0), offset: 3 });
+    rig.command(Command::Checked { lane: lane(0), check: 2 });
     assert_eq!(rig.fetch().asks(), ["0@3"]);
 }
 
