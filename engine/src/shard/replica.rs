@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use super::lane::Lane;
 
-/// For how long a leader is told no rack, and sends records itself, after a follower that it named was of no use.
+/// For how long a leader is told no rack, and sends records itself, after a follower that it named was of no use; twice
+/// as long with each further failure in a row to reach that follower, up to `metadata.max.age.ms`.
 pub(super) const LEADER_ONLY_TIME: Duration = Duration::from_secs(10);
+/// How often that is doubled at most.
+const DOUBLINGS_MAX: u32 = 16;
 
 /// A follower that a lane is fetched from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +30,8 @@ pub(crate) struct Replica {
 pub(crate) enum Move {
     /// From this follower, which the leader has named.
     ToReplica(Replica),
-    /// From its leader, which is told no rack for a while: its follower was of no use.
-    BackToLeader,
+    /// From its leader, which is told no rack for so long: its follower was of no use.
+    BackToLeader(Duration),
     /// From its leader, which may name a follower again.
     AskLeaderAnew,
 }
@@ -59,7 +62,7 @@ impl Shard {
         });
         if !is_reachable {
             tracing::debug!(topic = %lane.topic.name, partition = lane.partition, broker, "a follower out of reach");
-            return self.ask_leader_only(lane, now);
+            return self.ask_leader_only(lane, self.leader_only_time(broker), now);
         }
         let until = now + self.settings.metadata_max_age;
         tracing::debug!(topic = %lane.topic.name, partition = lane.partition, broker, "fetched from a follower");
@@ -72,12 +75,23 @@ impl Shard {
         let Some(replica) = lane.replica else { return };
         tracing::debug!(topic = %lane.topic.name, partition = lane.partition, broker = replica.broker, reason,
             "fetched from its leader again");
-        self.moves.push((lane.id.slot, Move::BackToLeader));
+        let time = self.leader_only_time(replica.broker);
+        self.moves.push((lane.id.slot, Move::BackToLeader(time)));
     }
 
-    fn ask_leader_only(&mut self, lane: &Lane, now: Instant) {
+    /// For how long a leader is to send records itself because this follower is of no use.
+    fn leader_only_time(&self, follower: i32) -> Duration {
+        let index = self.broker_index(follower);
+        let failures = index.map_or(0, |index| self.brokers[index].session_route.failures);
+        let doubled = LEADER_ONLY_TIME.saturating_mul(1 << failures.saturating_sub(1).min(DOUBLINGS_MAX));
+        doubled.min(self.settings.metadata_max_age.max(LEADER_ONLY_TIME))
+    }
+
+    fn ask_leader_only(&mut self, lane: &Lane, time: Duration, now: Instant) {
         if let Some(index) = lane.leader.and_then(|leader| self.broker_index(leader.broker)) {
-            self.brokers[index].leader_only_until = Some(now + LEADER_ONLY_TIME);
+            let until = Some(now + time);
+            let leader_only_until = &mut self.brokers[index].leader_only_until;
+            *leader_only_until = until.max(*leader_only_until);
         }
     }
 
@@ -102,10 +116,10 @@ impl Shard {
             if lane.listed_at.is_some() {
                 lane.replica = match change {
                     Move::ToReplica(replica) => Some(replica),
-                    Move::BackToLeader | Move::AskLeaderAnew => None,
+                    Move::BackToLeader(_) | Move::AskLeaderAnew => None,
                 };
-                if change == Move::BackToLeader {
-                    self.ask_leader_only(&lane, now);
+                if let Move::BackToLeader(time) = change {
+                    self.ask_leader_only(&lane, time, now);
                 }
                 self.settle_source(&mut lane);
             }

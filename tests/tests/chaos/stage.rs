@@ -1,6 +1,7 @@
 //! A cluster behind proxies, a producer that writes all the while, and a group whose members are processes.
 
-use std::ops::{Deref, DerefMut};
+use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -147,6 +148,22 @@ impl Stage {
         let ends = self.group.deliveries.ends();
         let committed = kafka.committed(name, name, self.written.partitions as i32).unwrap();
         assert_eq!(committed, ends.into_iter().map(Some).collect::<Vec<_>>());
+        self.tell();
+    }
+
+    /// Prints what became of the records, for whoever runs this with `--nocapture`.
+    pub(crate) fn tell(&self) {
+        let count = |found: BTreeMap<i32, Vec<Range<i64>>>| -> i64 {
+            found.into_values().flatten().map(|range| range.end - range.start).sum()
+        };
+        let deliveries = &self.group.deliveries;
+        println!(
+            "{}: {} records, {} missing, {} handled more than once",
+            self.written.topic,
+            self.written.records,
+            count(deliveries.missing()),
+            count(deliveries.repeated())
+        );
     }
 
     /// How often partitions were taken from members or given up by them so far.

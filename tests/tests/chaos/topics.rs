@@ -74,6 +74,7 @@ fn what_retention_takes_from_a_slow_consumer_is_a_gap_that_is_told_and_nothing_e
         assert!(log.contains(&told), "{log}");
     }
     stage.group.stop(&[member]);
+    stage.tell();
     stage.assert_nothing_repeated();
 }
 

@@ -29,6 +29,8 @@ pub(crate) struct Brokers {
     pub(crate) fetches: VecDeque<Asked>,
     /// For how long answers ask to be left alone, milliseconds.
     pub(crate) throttle_ms: i32,
+    /// Brokers that take no connections.
+    pub(crate) refusing: Vec<i32>,
     /// Offer nothing newer than [`OLD_FETCH_VERSION`].
     pub(crate) are_old: bool,
 }
@@ -182,6 +184,10 @@ impl Brokers {
         match op {
             IoOp::Connect { conn, address } => {
                 let broker = i32::from(address.port()) - 9000;
+                if self.refusing.contains(&broker) {
+                    let result = Err(std::io::ErrorKind::ConnectionRefused.into());
+                    return Some(Completion::Connected { conn, result });
+                }
                 let (outgoing, incoming) = (Vec::new(), VecDeque::new());
                 self.wires.insert(conn, Wire { broker, outgoing, incoming, receive: None, is_broken: false });
                 Some(Completion::Connected { conn, result: Ok(()) })

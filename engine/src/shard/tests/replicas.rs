@@ -113,6 +113,28 @@ fn a_follower_whose_connection_breaks_is_left_and_the_leader_is_told_the_rack_ag
 }
 
 #[test]
+fn a_follower_that_cannot_be_reached_is_tried_ever_more_rarely() {
+    let mut rig = rig(1);
+    rig.brokers.refusing.push(2);
+    for doublings in 0..4 {
+        let asked = rig.fetch();
+        assert_eq!((asked.broker, asked.rack()), (1, "here"), "after {doublings} failures");
+        rig.answer(&asked, &[Answer::replica(0, 5, 2)]);
+        let time = LEADER_ONLY_TIME * (1 << doublings);
+        let end = rig.now + time;
+        while rig.now + SECOND < end {
+            let asked = rig.fetch();
+            assert_eq!((asked.broker, asked.rack()), (1, ""));
+            rig.pass(SECOND);
+            rig.answer(&asked, &[Answer::empty(0, 5)]);
+        }
+        let asked = rig.fetch();
+        rig.pass(2 * SECOND);
+        rig.answer(&asked, &[Answer::empty(0, 5)]);
+    }
+}
+
+#[test]
 fn a_leader_is_asked_anew_when_its_word_is_as_old_as_metadata_may_be() {
     let (mut rig, mut asked) = following();
     let step = 20 * SECOND;
