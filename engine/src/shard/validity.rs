@@ -60,8 +60,8 @@ impl Shard {
         self.events.push_back(Event::CheckWanted { lane: lane.id, check, offset, epoch, seek });
     }
 
-    /// The leader's log holds what was read before the offset that was asked about. An answer to an earlier question says
-    /// nothing: it may be of a former leader.
+    /// The leader's log holds what was read before the offset that was asked about. An answer to an earlier question
+    /// says nothing: it may be of a former leader.
     pub(crate) fn on_checked(&mut self, lane: &mut Lane, answered: u32, now: Instant) {
         let Validity::Asked { check, offset } = lane.validity else { return };
         if check != answered {
