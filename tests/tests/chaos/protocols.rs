@@ -1,10 +1,11 @@
-//! Members of the consumer protocol (KIP-848) whose coordinator dies, and that are frozen themselves.
+//! Members of the consumer protocol (KIP-848) whose coordinator dies, also while their group comes over from the
+//! classic protocol, and that are frozen themselves.
 
 use millstream_tests::group::lost;
 use millstream_tests::kafka::JavaTools;
 use millstream_tests::require;
 
-use crate::stage::{Cluster, Stage};
+use crate::stage::{Cluster, PATIENT, Stage};
 
 /// A member of the consumer protocol that commits often.
 const NEW: [(&str, &str); 3] =
@@ -26,6 +27,28 @@ fn a_coordinator_that_is_killed_while_a_member_joins_takes_no_commit_with_it() {
     kafka.start_all().unwrap();
     stage.finish(&kafka, &[a, b, c]);
     assert!([a, b, c].iter().all(|&member| lost(&stage.group, member).is_empty()));
+    stage.assert_nothing_repeated();
+}
+
+#[test]
+fn a_group_goes_over_from_the_classic_protocol_while_its_coordinator_is_killed() {
+    let (mut kafka, java) = (require!(Cluster::get()), require!(JavaTools::new()));
+    let mut stage = Stage::new(&kafka, &java, "switch", 6, 100_000, 2_000);
+    let old = [stage.group.join("old a", &PATIENT), stage.group.join("old b", &PATIENT)];
+    stage.group.wait_until_shared_by(&old);
+    stage.wait_for_more(2_000);
+    stage.group.stop(&old[..1]);
+    let first = stage.group.join("new a", &NEW);
+    stage.group.wait_until_shared_by(&[old[1], first]);
+    stage.wait_for_more(2_000);
+    let coordinator = kafka.coordinator("switch").unwrap();
+    kafka.kill9(coordinator);
+    let second = stage.group.join("new b", &NEW);
+    stage.group.wait_until_shared_by(&[old[1], first, second]);
+    stage.group.stop(&old[1..]);
+    stage.group.wait_until_shared_by(&[first, second]);
+    kafka.start_all().unwrap();
+    stage.finish(&kafka, &[first, second]);
     stage.assert_nothing_repeated();
 }
 
