@@ -15,6 +15,8 @@ use crate::link::{CloseReason, Command, Event, LaneId, Leader};
 const SEEDS: u64 = 60;
 const PARTITIONS: usize = 5;
 const BROKERS: i32 = 2;
+/// A broker that leads nothing and follows everything.
+const FOLLOWER: i32 = 3;
 const BATCHES: usize = 40;
 const STEPS: usize = 400;
 /// Far more honest answers than all that is left can take.
@@ -26,6 +28,7 @@ const CRC_COVERS_FROM: usize = 21;
 const OFFSET_OUT_OF_RANGE: i16 = 1;
 const NOT_LEADER_OR_FOLLOWER: i16 = 6;
 const UNKNOWN_SERVER_ERROR: i16 = -1;
+const FENCED_LEADER_EPOCH: i16 = 74;
 const FETCH_SESSION_ID_NOT_FOUND: i16 = 70;
 const INVALID_FETCH_SESSION_EPOCH: i16 = 71;
 
@@ -120,6 +123,20 @@ impl Partition {
     fn start_at(&mut self, offset: i64) {
         self.started_at = offset;
         self.handled = self.records_before(offset);
+    }
+
+    /// What a follower makes of its leader's answer: it may be behind, or of no use at all.
+    fn second_hand(&self, partition: i32, answer: Answer, faults: &mut Faults) -> Answer {
+        if faults.strike(6) {
+            let errors =
+                [OFFSET_OUT_OF_RANGE, NOT_LEADER_OR_FOLLOWER, UNKNOWN_SERVER_ERROR, FENCED_LEADER_EPOCH];
+            return Answer::error(partition, errors[faults.rng.usize(..errors.len())]);
+        }
+        if faults.strike(12) {
+            return Answer { diverging: Some((0, 0)), ..Answer::empty(partition, 0) };
+        }
+        let end = if faults.strike(3) { faults.rng.i64(0..=self.end) } else { answer.end };
+        Answer { end, stable: end, ..answer }
     }
 
     /// A broker's answer to a fetch of at most so many bytes, but for a first batch that always comes whole.
@@ -309,12 +326,19 @@ impl World {
         for (partition, offset) in wanted {
             let is_first = answers.iter().all(|answer| answer.records.is_empty());
             let of = &self.partitions[partition as usize];
-            let answer = if of.leader != asked.broker {
+            let is_follower = asked.broker == FOLLOWER;
+            let answer = if of.leader != asked.broker && !is_follower {
                 Answer::error(partition, NOT_LEADER_OR_FOLLOWER)
+            } else if !is_follower && !asked.rack().is_empty() && self.faults.strike(3) {
+                Answer::replica(partition, of.end, FOLLOWER)
             } else if self.faults.strike(30) {
                 Answer::error(partition, UNKNOWN_SERVER_ERROR)
             } else {
                 of.answer(partition, offset, left.min(64 << 10), is_first, &mut self.faults)
+            };
+            let answer = match is_follower {
+                true => of.second_hand(partition, answer, &mut self.faults),
+                false => answer,
             };
             left = left.saturating_sub(answer.records.len());
             answers.push(answer);
