@@ -13,10 +13,10 @@ use millstream::{
 };
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::cores::two_cores;
-use millstream_tests::engine::wait_until;
+use millstream_tests::engine::{ended, wait_until};
 use millstream_tests::gate::{Gate, PATIENCE};
 use millstream_tests::journal::Journal;
-use millstream_tests::numbers::{GROUP, TOPIC, append, committed, end_of, engine};
+use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
 
 use super::broker_with;
 
@@ -203,12 +203,13 @@ fn a_stop_while_a_partition_is_about_to_move_ends_in_order() {
     gate.open();
     stopped.wait().unwrap();
     let moved = moved.wait();
-    assert!(matches!(moved, Err(Error::NotOwned { .. } | Error::Stopped)), "{moved:?}");
+    // Whichever of the threads comes first.
+    assert!(matches!(moved, Ok(()) | Err(Error::NotOwned { .. } | Error::Stopped)), "{moved:?}");
     let entries = journal.entries();
     for partition in 0..2 {
         let handled = entries.count(partition) as i64;
         assert_eq!(entries.offsets(partition), (0..handled).collect::<Vec<_>>());
-        assert_eq!(committed(&broker.handle(), partition), Some(handled));
+        assert_eq!(committed(&broker.handle(), partition).unwrap_or(0), handled);
     }
 }
 
@@ -302,12 +303,12 @@ impl Movable for Slow {
 
 #[test]
 fn a_busy_core_gives_one_of_its_partitions_to_another_and_nothing_is_lost_or_repeated() {
-    let broker = broker_with(Config::default(), 4, 4_000);
+    let broker = broker_with(Config::default(), 4, 1_500);
     let Some(builder) = two_shards(&broker) else { return };
     let journal = Journal::default();
     let noted = journal.clone();
     let running = builder
-        .property("balance.interval.ms", "200")
+        .property("balance.interval.ms", "100")
         .assign(TOPIC, Partitions::All, StartPosition::Earliest)
         .stop_at_end(true)
         .build()
@@ -321,6 +322,6 @@ fn a_busy_core_gives_one_of_its_partitions_to_another_and_nothing_is_lost_or_rep
     let moved = running.handle().events().find(|event| matches!(event, EngineEvent::Moved { .. }));
     let Some(EngineEvent::Moved { from: 0, to: 1, reason, .. }) = moved else { panic!("{moved:?}") };
     assert!(matches!(reason, MoveReason::Balance { .. }), "{reason}");
-    end_of(running).unwrap();
-    journal.entries().assert_exactly((0..4).map(|partition| (partition, 0..4_000)));
+    ended(running).unwrap();
+    journal.entries().assert_exactly((0..4).map(|partition| (partition, 0..1_500)));
 }
