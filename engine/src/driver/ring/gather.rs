@@ -1,5 +1,5 @@
-//! Bytes gather in a socket while many more are known to follow: a thread that waits is woken for half a megabyte
-//! instead of for each segment.
+//! Bytes gather in a socket while many more are known to follow: a thread that waits is woken for a megabyte instead of
+//! for each segment.
 //!
 //! The mark is `SO_RCVLOWAT`. A thread below it sleeps, so it must be certain that the mark is reached:
 //!
@@ -19,7 +19,7 @@ use io_uring::Parameters;
 use socket2::Socket;
 
 /// How many bytes gather.
-const MARK_BYTES: usize = 512 << 10;
+const MARK_BYTES: usize = 1 << 20;
 
 /// Whether the kernel wakes below the mark when there is no room left (Linux 5.12), as far as a ring can tell: that it
 /// tags resources came with 5.13.
