@@ -331,7 +331,7 @@ pub(crate) enum Event {
     /// A handler asked for a commit of what is done.
     CommitRequested,
     /// The position reached the end of the partition as of this moment (high watermark, or last stable offset under
-    /// `read_committed`). Sent each time that the end is reached anew.
+    /// `read_committed`). Sent once for each lane, and once more after each seek.
     EndReached {
         /// The lane.
         lane: LaneId,

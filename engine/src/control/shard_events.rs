@@ -18,7 +18,10 @@ impl Control {
     /// Takes an event of a shard. Words about a lane that is gone are dropped.
     pub(crate) fn on_event(&mut self, shard: usize, event: Event, now: Instant) {
         match event {
-            Event::Closed { lane, mark, is_abandoned } => self.on_closed(lane, mark, is_abandoned, now),
+            Event::Closed { lane, mark, is_abandoned } => {
+                self.on_closed(lane, mark, is_abandoned, now);
+                self.stop_if_all_ended(now);
+            }
             Event::MovedOut { lane, mark, luggage } => self.on_moved_out(lane, mark, luggage, now),
             Event::Stays { lane, reason } => self.on_stays(lane, reason),
             Event::Overdue { lane, since } => self.on_handler_overdue(lane, since, now),

@@ -14,14 +14,21 @@ pub(super) struct EndsReached {
 }
 
 impl Control {
-    /// A lane has handled everything up to the end that its partition had a moment ago. With the last of them the
-    /// engine stops, if it was built so.
+    /// A lane has handled everything up to the end that its partition had a moment ago, for the first time.
     pub(super) fn note_end(&mut self, lane: LaneId, now: Instant) {
-        let Some(ends) = &mut self.ends_reached else { return };
-        ends.lanes.insert(lane);
+        if let Some(ends) = &mut self.ends_reached {
+            ends.lanes.insert(lane);
+            self.stop_if_all_ended(now);
+        }
+    }
+
+    /// With the last lane that has been at its end the engine stops, if it was built so; or when one is given up that
+    /// all others were ahead of.
+    pub(super) fn stop_if_all_ended(&mut self, now: Instant) {
         let Some(ends) = &self.ends_reached else { return };
         // Cheap first: with many partitions nearly every call ends here.
-        if ends.lanes.len() < self.desired.len() || !self.is_subscription_known() {
+        let is_far = ends.lanes.len() < self.desired.len() || self.desired.is_empty();
+        if is_far || self.stopping.is_some() || !self.is_subscription_known() {
             return;
         }
         let is_at_end = |id: Option<LaneId>| id.is_some_and(|id| ends.lanes.contains(&id));

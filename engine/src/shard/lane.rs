@@ -177,8 +177,8 @@ pub(crate) struct Lane {
     pub(crate) has_state: bool,
     /// Listed among the shard's lanes that wait for some time to come.
     pub(crate) is_watched: bool,
-    /// The end offset at which the end was last reported.
-    pub(crate) end_reported: Option<i64>,
+    /// Everything up to the end of the partition was handled once since it was opened or last sought.
+    pub(crate) is_end_told: bool,
     pub(crate) tally: LaneTally,
     /// How long it has been where it is, for the stall detector.
     pub(crate) standing: Standing,
@@ -240,7 +240,7 @@ impl Lane {
             leaving: None,
             has_state: false,
             is_watched: false,
-            end_reported: None,
+            is_end_told: false,
             tally: LaneTally::new(),
             standing: Standing::new(),
             last_error: None,
@@ -345,7 +345,7 @@ impl Lane {
         self.watermark = offset;
         self.watermark_epoch = leader_epoch;
         self.marked = offset;
-        self.end_reported = None;
+        self.is_end_told = false;
         self.fetch_failures = 0;
         self.crc_refetches = 0;
     }

@@ -321,16 +321,17 @@ impl Shard {
         }
     }
 
-    /// Tells once per end that everything up to the end of the partition, as this isolation level sees it, is handled.
+    /// Tells once that everything up to the end of the partition, as this isolation level sees it, is handled. A
+    /// partition that grows reaches its end with each record: telling that again would wake the control thread for each.
     fn report_end(&mut self, lane: &mut Lane) {
         let end = lane.end_offset(self.settings.read_committed);
         if !lane.has_waiting()
             && !lane.has_records_out()
             && end >= 0
             && lane.position >= end
-            && lane.end_reported != Some(lane.position)
+            && !lane.is_end_told
         {
-            lane.end_reported = Some(lane.position);
+            lane.is_end_told = true;
             self.events.push_back(Event::EndReached { lane: lane.id, offset: lane.position });
         }
     }

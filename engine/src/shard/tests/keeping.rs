@@ -108,6 +108,13 @@ fn the_end_is_told_once_everything_before_it_is_acknowledged() {
     assert_eq!(world.rig.events().into_iter().find_map(at_end), None);
     world.done([1]);
     assert_eq!(world.rig.events().into_iter().find_map(at_end), Some(3));
+    world.rig.deliver(0, 3, 1);
+    world.done([3]);
+    assert_eq!(
+        world.rig.events().into_iter().find_map(at_end),
+        None,
+        "a partition that grows is at its end again"
+    );
 }
 
 #[test]
