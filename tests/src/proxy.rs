@@ -66,6 +66,8 @@ struct Shared {
 struct State {
     faults: Faults,
     connections: Vec<Weak<Connection>>,
+    /// How often all connections were cut, for one that is under way meanwhile.
+    cuts: u64,
     is_over: bool,
 }
 
@@ -175,6 +177,7 @@ impl Shared {
 
 impl State {
     fn cut(&mut self) {
+        self.cuts += 1;
         for connection in self.connections.drain(..).filter_map(|known| known.upgrade()) {
             connection.cut();
         }
@@ -204,18 +207,25 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         if state.faults.refuses {
             continue;
         }
+        let cuts = state.cuts;
         drop(state);
         // The server may be down: then the client's connection ends as well.
-        _ = accepted.and_then(|near| pass(near, shared));
+        _ = accepted.and_then(|near| pass(near, shared, cuts));
     }
 }
 
-fn pass(near: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+/// `cuts` as they were when the connection came.
+fn pass(near: TcpStream, shared: &Arc<Shared>, cuts: u64) -> io::Result<()> {
     let far = TcpStream::connect(shared.target)?;
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     let connection = Arc::new(Connection { near, far, is_cut: Mutex::new(false) });
-    shared.lock().connections.push(Arc::downgrade(&connection));
+    let mut state = shared.lock();
+    state.connections.push(Arc::downgrade(&connection));
+    if state.cuts != cuts {
+        connection.cut();
+    }
+    drop(state);
     for way in [Way::ToServer, Way::Back] {
         let (sender, receiver) = sync_channel(MAX_CHUNKS);
         let (reads, writes) = (Arc::clone(&connection), Arc::clone(&connection));
