@@ -322,7 +322,8 @@ impl Shard {
     }
 
     /// Tells once that everything up to the end of the partition, as this isolation level sees it, is handled. A
-    /// partition that grows reaches its end with each record: telling that again would wake the control thread for each.
+    /// partition that grows reaches its end with each record: telling that again would wake the control thread each
+    /// time.
     fn report_end(&mut self, lane: &mut Lane) {
         let end = lane.end_offset(self.settings.read_committed);
         if !lane.has_waiting()
