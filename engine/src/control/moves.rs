@@ -90,6 +90,7 @@ impl Control {
         if let Some(mark) = mark {
             known.on_mark(mark, now);
         }
+        self.positions.end_check(lane);
         // A seek that came too late for the former shard is carried out by opening there.
         let behind = known.sought.filter(|_| luggage.seek != known.seek);
         let (offset, leader_epoch) = behind.unwrap_or((luggage.next_offset, luggage.leader_epoch));

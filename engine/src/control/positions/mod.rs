@@ -209,6 +209,13 @@ impl Positions {
         self.searches.get(&lane).is_some_and(|search| search.purpose == Purpose::Seek)
     }
 
+    /// Ends a lane's search where that is a check: another shard has the lane, and asks anew if it has to.
+    pub(super) fn end_check(&mut self, lane: LaneId) {
+        if self.searches.get(&lane).is_some_and(|search| matches!(search.purpose, Purpose::Check { .. })) {
+            self.searches.remove(&lane);
+        }
+    }
+
     /// Ends a lane's search without a result.
     pub(super) fn cancel(&mut self, lane: LaneId) {
         self.searches.remove(&lane);

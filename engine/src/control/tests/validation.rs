@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use millstream_testbroker::{ApiKey, Fault, ResponseError, Versions};
+use millstream_testbroker::{ApiKey, Effect, Fault, ResponseError, Versions};
 
 use super::assign::{assign, started};
 use super::world::World;
+use crate::control::{Request, TopicPartition};
 use crate::event::EngineEvent;
 use crate::link::{Command, Event};
 use crate::position::StartPosition;
+use crate::reply::reply;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -74,6 +76,26 @@ fn a_cut_log_fails_the_partition_where_no_offset_is_to_be_chosen() {
     let (commands, told) = check(&mut world);
     assert_eq!(commands, [""; 0]);
     assert!(told.len() == 1 && told[0].contains("the log was cut below offset 8"), "{told:?}");
+}
+
+#[test]
+fn what_was_asked_for_a_shard_that_a_partition_has_left_is_not_answered_to_the_other() {
+    let mut world = behind_eight(&[]);
+    let (promise, _moved) = reply();
+    world.request(0, Request::Move { at: TopicPartition::new("t", 0), to: 1, reply: promise });
+    world.settle();
+    let lane = world.members[0].lane("t", 0);
+    // The leader takes its time.
+    let slow = Fault::new(ApiKey::OffsetForLeaderEpoch, Effect::Delay(SECOND / 2));
+    world.cluster.inject(slow, world.now);
+    world.event(0, 0, Event::CheckWanted { lane, check: 1, offset: 8, epoch: 0, seek: 0 });
+    world.settle();
+    let now = world.now;
+    world.members[0].leave(lane, now, |_| {});
+    world.run(SECOND);
+    let commands = &world.members[0].commands;
+    assert!(commands.iter().any(|(shard, command)| matches!((shard, command), (1, Command::MoveIn { .. }))));
+    assert!(!commands.iter().any(|(_, command)| matches!(command, Command::Checked { .. })));
 }
 
 #[test]
