@@ -26,6 +26,7 @@ fn started(is_movable: bool, interval_ms: &str) -> World {
 }
 
 /// What is asked to be measured, by shard.
+#[expect(clippy::vec_box, reason = "they are given back as they came")]
 fn measurements(world: &mut World) -> Vec<Box<ShardStats>> {
     let commands = std::mem::take(&mut world.members[0].commands);
     let stats = commands.into_iter().filter_map(|(_, command)| match command {
