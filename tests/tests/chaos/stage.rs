@@ -152,6 +152,7 @@ impl Stage {
     }
 
     /// Prints what became of the records, for whoever runs this with `--nocapture`.
+    #[expect(clippy::print_stdout, reason = "the counts are shown")]
     pub(crate) fn tell(&self) {
         let count = |found: BTreeMap<i32, Vec<Range<i64>>>| -> i64 {
             found.into_values().flatten().map(|range| range.end - range.start).sum()
