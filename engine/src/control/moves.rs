@@ -83,8 +83,8 @@ impl Control {
         now: Instant,
     ) {
         let Some(known) = self.lanes.get_mut(lane) else { return };
-        let Some(moving) = known.moving.take().filter(|_| known.phase == Phase::Open) else {
-            // What its handler knows goes with it.
+        let Some(moving) = known.moving.take() else {
+            // Given up meanwhile, and what its handler knew goes with it.
             return self.on_closed(lane, mark, false, now);
         };
         if let Some(mark) = mark {
