@@ -270,14 +270,17 @@ impl Cluster {
         let preferred_read_replica = self.preferred_replica(request, partition, &plan.rack);
         let is_follower = partition.leader != request.broker_id;
         let log = &partition.log;
-        if !(log.log_start_offset()..=log.high_watermark()).contains(&wanted.fetch_offset) {
+        // As Kafka: beyond the end of a log that was cut, a client is told where, rather than that it is out of range.
+        let diverging_epoch = diverging_epoch(partition, wanted);
+        let is_before_start = wanted.fetch_offset < log.log_start_offset();
+        if is_before_start || wanted.fetch_offset > log.high_watermark() && diverging_epoch.is_none() {
             return Err(ResponseError::OffsetOutOfRange);
         }
         let read = PartitionRead {
             high_watermark: log.high_watermark(),
             last_stable_offset: log.last_stable_offset(),
             log_start_offset: log.log_start_offset(),
-            diverging_epoch: diverging_epoch(partition, wanted),
+            diverging_epoch,
             preferred_read_replica,
             ..PartitionRead::default()
         };
