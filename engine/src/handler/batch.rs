@@ -37,6 +37,18 @@ pub(crate) struct OpenBatch {
     pub(crate) wire_bytes: usize,
 }
 
+impl OpenBatch {
+    /// Passes over the records below `position`, which nobody is to be given. What cannot be read is left to whoever
+    /// walks to it.
+    pub(crate) fn pass_below(&mut self, position: i64) {
+        let bytes = &self.frame.as_slice()[self.records.clone()];
+        let mut records = record::Records::with_base(bytes, self.base).resume(self.cursor);
+        if records.advance_to(position).is_ok() {
+            self.cursor = records.cursor();
+        }
+    }
+}
+
 /// What one dispatch hands out of one record batch.
 #[derive(Debug)]
 pub(crate) struct Segment {

@@ -133,11 +133,16 @@ impl Shard {
                         lane.drop_front();
                         continue;
                     }
+                    let begins_below = pending.base_offset < lane.position;
                     let opened = self.decoder.open(pending, &self.pool);
                     untimed.batches += 1;
                     untimed.bytes += pending.range.len();
                     match opened {
-                        Ok(open) => {
+                        Ok(mut open) => {
+                            // A broker answers with whole batches: what is below is nothing to call a handler for.
+                            if begins_below {
+                                open.pass_below(lane.position);
+                            }
                             // A compressed one takes as long as it decompresses to.
                             untimed.bytes = untimed.bytes.max(open.records.len());
                             if untimed.bytes >= DECODE_TIMED_BYTES {

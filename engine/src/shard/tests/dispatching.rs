@@ -29,6 +29,21 @@ fn a_batch_larger_than_a_dispatch_is_handed_out_in_parts_and_marked_by_part() {
 }
 
 #[test]
+fn what_a_batch_holds_below_the_position_fills_no_dispatch() {
+    let mut rig = Rig::new(|settings| settings.poll_records_max = 2);
+    rig.open_with(0, 1, |open| open.start_offset = 7);
+    rig.settle();
+    let first = rig.fetch();
+    rig.answer(&first, &[Answer::records(0, 10, &[batch(0, 10, 8)])]);
+    let mut handled = Vec::new();
+    while rig.shard.dispatch(&super::rig::Stopped(rig.now)) {
+        handled.push(rig.handled(0));
+    }
+    assert_eq!(handled, [vec![7, 8], vec![7, 8, 9]]);
+    assert_eq!(rig.marks().last().map(|mark| mark.next_offset), Some(10));
+}
+
+#[test]
 fn batches_without_records_move_the_watermark() {
     let mut rig = rig(500);
     let first = rig.fetch();
