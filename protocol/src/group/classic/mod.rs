@@ -229,8 +229,10 @@ impl ClassicGroup {
 
     /// Metadata was refreshed: the leader joins again if a topic of the group has gained or lost partitions.
     pub fn metadata_changed(&mut self, counts: &PartitionCounts) {
-        let Some(leading) = self.leading.as_ref().filter(|_| self.state == State::Stable) else { return };
-        if leading.counts.as_ref().is_some_and(|used| *used != of_interest(counts, &leading.topics)) {
+        let Some(leading) = self.leading.as_mut().filter(|_| self.state == State::Stable) else { return };
+        let counts = of_interest(counts, &leading.topics);
+        // A leader that has returned did not assign, and compares with what it finds.
+        if *leading.counts.get_or_insert_with(|| counts.clone()) != counts {
             self.rebalance("partition counts changed");
         }
     }

@@ -227,11 +227,29 @@ fn an_assignment_of_other_topics_is_not_taken() {
 #[test]
 fn a_returning_static_leader_keeps_the_assignment() {
     let mut world = joining();
-    answer(&mut world, join_answer(0, 9, join_response("me").with_skip_assignment(true)));
+    let subscription = Subscription {
+        topics: vec![Arc::from("t")],
+        user_data: None,
+        owned: vec![],
+        generation: -1,
+        rack: None,
+    };
+    let member = kafka_protocol::messages::join_group_response::JoinGroupResponseMember::default()
+        .with_member_id(StrBytes::from_static_str("me"))
+        .with_metadata(Bytes::from(subscription.encode(3)));
+    let response = join_response("me").with_skip_assignment(true).with_members(vec![member]);
+    answer(&mut world, join_answer(0, 9, response));
     assert_eq!(world.sent[0], [Join, Sync]);
     let assignment = Assignment { partitions: vec![TopicPartition::new("t", 1)], user_data: None }.encode(3);
     answer(&mut world, sync_answer(0, 5, SyncGroupResponse::default().with_assignment(assignment.into())));
     assert_eq!(world.owned(0), "t-1");
+    // It did not count the partitions, and minds when there are more than it finds on its return.
+    world.news(0);
+    for (partitions, news) in [(4, vec![]), (4, vec![]), (5, vec!["revoke t-1".to_owned()])] {
+        world.groups[0].metadata_changed(&[(Arc::from("t"), partitions)].into());
+        world.pass(MS);
+        assert_eq!(world.news(0), news);
+    }
 }
 
 #[test]
