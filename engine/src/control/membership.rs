@@ -383,6 +383,8 @@ impl Control {
         if let Some(commits) = &mut self.commits {
             commits.interrupt();
         }
+        // What was to be committed belongs to somebody else by now.
+        self.brokers.withdraw_commits();
         self.notify(EngineEvent::MembershipLost { reason: reason.to_string() });
         self.desired.clear();
         self.close_all(CloseReason::Lost, now + self.config.max_poll_interval);

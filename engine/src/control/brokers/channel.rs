@@ -143,6 +143,19 @@ impl Channel {
         self.drive(now, shared);
     }
 
+    /// Gives up what waits for a connection and is no longer to be asked; it is answered by a failure.
+    pub(super) fn withdraw(&mut self, is_withdrawn: impl Fn(&Ticket) -> bool, shared: &mut Shared) {
+        for pending in mem::take(&mut self.waiting) {
+            match is_withdrawn(&pending.ticket) {
+                true => {
+                    let reason = "it is no longer wanted".to_owned();
+                    shared.answer(pending.ticket, Err(Failure::Unreachable(reason)));
+                }
+                false => self.waiting.push_back(pending),
+            }
+        }
+    }
+
     /// Ends the way; what waits is answered by a failure.
     pub(super) fn close(&mut self, reason: &str, shared: &mut Shared) {
         self.give_up_connection(shared);

@@ -222,6 +222,13 @@ impl Brokers {
         }
     }
 
+    /// Gives up the commits that have not left yet.
+    pub(super) fn withdraw_commits(&mut self) {
+        for channel in self.channels.values_mut() {
+            channel.withdraw(|ticket| matches!(ticket, Ticket::Commit(_)), &mut self.shared);
+        }
+    }
+
     /// Ends a channel.
     pub(super) fn close(&mut self, key: ChannelKey, reason: &str) {
         if let Some(mut channel) = self.channels.remove(&key) {

@@ -291,10 +291,16 @@ fn a_member_without_a_coordinator_stops_dispatching_by_itself_and_comes_back() {
     assert!(
         world.members[0].notices.iter().any(|notice| matches!(notice, EngineEvent::MembershipLost { .. }))
     );
+    let commits = times(&world, 0, ApiKey::OffsetCommit).len();
     for broker in 1..=3 {
         world.cluster.start_broker(broker, world.now).unwrap();
     }
     assert!(world.run_until(60 * SECOND, |world| world.members[0].open.len() == 4));
+    let all = times(&world, 0, ApiKey::OffsetCommit).len();
+    assert_eq!(
+        all, commits,
+        "what waited for a connection when the membership was lost does not leave any more"
+    );
     assert_eq!(world.members[0].opened(), ["t-0@3", "t-1@0", "t-2@0", "t-3@0"]);
 }
 
