@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::ledger::{Ledger, MemberId, fingerprint};
+use super::planted::Planted;
 use super::time::ShardClock;
-use crate::handler::{Batch, Context, Handler, Lane, Outcome};
+use crate::handler::{Batch, Context, Handler, Lane, Outcome, OwnedRecord};
 use crate::link::LaneId;
 use crate::pulse::Pulse;
 use crate::shard::Clock;
@@ -17,6 +18,10 @@ const PAUSE_MAX: Duration = Duration::from_millis(300);
 const PAUSE_ONE_IN: u32 = 40;
 /// A batch asks for a commit one time in so many.
 const COMMIT_ONE_IN: u32 = 20;
+/// A batch that takes this long is a reason to hear of things late.
+const LONG_BATCH: Duration = Duration::from_millis(100);
+/// One batch in so many meets a planted bug.
+const PLANTED_ONE_IN: u32 = 16;
 
 /// What the handlers of one shard share with the simulation.
 #[derive(Clone, Debug)]
@@ -38,6 +43,22 @@ pub(super) struct Mood {
     pub(super) stalls: Option<Duration>,
     /// The batch that was handled last, and when it was given to its handler.
     pub(super) last: Option<(LaneId, Instant)>,
+    /// When the last batch ended that took long.
+    free_since: Instant,
+    planted: Option<Planted>,
+    /// Records that are never dropped.
+    kept: Vec<OwnedRecord>,
+}
+
+impl Mood {
+    pub(super) fn new(rng: fastrand::Rng, planted: Option<Planted>, now: Instant) -> Self {
+        Self { rng, fails: false, stalls: None, last: None, free_since: now, planted, kept: Vec::new() }
+    }
+
+    /// Whether this batch meets that bug.
+    fn meets(&mut self, planted: Planted) -> bool {
+        self.planted == Some(planted) && self.rng.u32(..PLANTED_ONE_IN) == 0
+    }
 }
 
 /// Handles one partition.
@@ -59,6 +80,41 @@ impl Site {
     }
 }
 
+impl Recorder {
+    /// Handles the records up to the one that it is told to fail at; the first one's offset, and whether it did not
+    /// fail.
+    fn handle(&self, batch: &Batch<'_>, cx: &mut Context<'_>, mood: &mut Mood) -> (Option<i64>, bool) {
+        let Site { member, clock, .. } = &self.site;
+        let fails_at = std::mem::take(&mut mood.fails).then(|| mood.rng.usize(..4));
+        let names_done = fails_at.is_some() || mood.rng.bool();
+        let record_time = RECORD_TIME_MAX.mul_f64(mood.rng.f64());
+        let swallows = mood.meets(Planted::RecordsSwallowed);
+        let shown = if swallows { batch.records().count().saturating_sub(1) } else { usize::MAX };
+        let mut ledger = self.site.ledger();
+        let mut polled = Vec::new();
+        for (index, record) in batch.records().enumerate().take(shown) {
+            let offset = record.offset();
+            clock.spend(record_time);
+            let fingerprint = fingerprint(record.key(), record.value());
+            ledger.delivered(*member, self.partition, offset, fingerprint, clock.now());
+            if fails_at.is_some_and(|at| index >= at) {
+                break;
+            }
+            ledger.handled(*member, self.partition, offset, fingerprint, clock.now());
+            polled.push((offset, fingerprint));
+            if names_done {
+                cx.done(offset);
+            }
+            if mood.meets(Planted::MemoryKept) {
+                mood.kept.push(record.retain());
+            }
+        }
+        let first = polled.first().map(|(offset, _)| *offset);
+        ledger.polled(*member, self.partition, polled);
+        (first, fails_at.is_none())
+    }
+}
+
 impl Handler for Recorder {
     type Error = String;
 
@@ -67,42 +123,31 @@ impl Handler for Recorder {
         let started = clock.now();
         let mut mood = lock(&self.site.mood);
         mood.last = pulse.overdue(Duration::ZERO, started).map(|(lane, _)| (lane, started));
-        let fails_at = std::mem::take(&mut mood.fails).then(|| mood.rng.usize(..4));
-        let names_done = fails_at.is_some() || mood.rng.bool();
-        let record_time = RECORD_TIME_MAX.mul_f64(mood.rng.f64());
-        let mut ledger = self.site.ledger();
-        let (mut first, mut last) = (None, None);
-        for (index, record) in batch.records().enumerate() {
-            let offset = record.offset();
-            first = first.or(Some(offset));
-            clock.spend(record_time);
-            ledger.delivered(*member, self.partition, offset, fingerprint(record.key(), record.value()));
-            if fails_at.is_some_and(|at| index >= at) {
-                ledger.note(clock.now(), &format_args!("{member}: fails {}@{offset}", self.partition));
-                return Err("told to fail".to_owned());
-            }
-            ledger.handled(*member, self.partition, offset, clock.now());
-            if names_done {
-                cx.done(offset);
-            }
-            last = Some(offset);
+        self.site.ledger().dispatched(*member, self.partition, started, mood.free_since);
+        let (first, is_handled) = self.handle(batch, cx, &mut mood);
+        if mood.meets(Planted::BatchRepeated) {
+            self.handle(batch, cx, &mut mood);
         }
-        if fails_at.is_some() {
-            return Err("told to fail, after the last record".to_owned());
-        }
-        if mood.rng.u32(..PAUSE_ONE_IN) == 0 {
+        if is_handled && mood.rng.u32(..PAUSE_ONE_IN) == 0 {
             clock.spend(PAUSE_MAX.mul_f64(mood.rng.f64()));
         }
         clock.spend(mood.stalls.take().unwrap_or_default());
         if mood.rng.u32(..COMMIT_ONE_IN) == 0 {
             cx.commit();
         }
-        if let (Some(first), Some(last)) = (first, last) {
-            let ended = clock.now();
-            let (partition, took) = (self.partition, ended - started);
-            ledger.note(ended, &format_args!("{member}: handled {partition}@{first}..={last} in {took:?}"));
+        let ended = clock.now();
+        let took = ended - started;
+        if took >= LONG_BATCH {
+            mood.free_since = ended;
         }
-        Ok(Outcome::Done)
+        let how = if is_handled { "handled" } else { "fails after" };
+        let line = format_args!("{member}: {how} {} from {first:?} in {took:?}", self.partition);
+        self.site.ledger().note(ended, &line);
+        if is_handled || mood.planted == Some(Planted::FailureIgnored) {
+            Ok(Outcome::Done)
+        } else {
+            Err("told to fail".to_owned())
+        }
     }
 
     fn on_revoked(&mut self, _deadline: Instant) {
@@ -110,7 +155,7 @@ impl Handler for Recorder {
     }
 
     fn on_lost(&mut self) {
-        self.site.ledger().revoke_grant(self.site.member, self.partition);
+        self.site.ledger().lost(self.site.member, self.partition);
     }
 }
 

@@ -1,18 +1,23 @@
-//! What was appended, who was granted which partition, what was handled: the truth that the engines are measured by.
+//! The books of a run: what was appended, who was granted which partition, what was handled and committed. Whatever is
+//! entered is held against the [`invariants`].
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::history::{Happening, Moment};
+use super::invariants::{self, Invariant, Verdict, Violation};
+use super::log::{Log, Sighting};
 use super::time::Time;
-use crate::link::LaneId;
 
 /// Lines of a trace that are kept; a run that says more has lost its way.
 const TRACE_LINES_MAX: usize = 200_000;
 /// Violations that are kept of one run: the first ones tell most.
 const VIOLATIONS_MAX: usize = 20;
+/// A member that has stood still may believe in its grants for so long after it goes on.
+const THAW_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One start of an engine: a member that comes back after a crash is another one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,68 +34,111 @@ impl fmt::Display for MemberId {
 pub(super) struct Ledger {
     time: Arc<Time>,
     partitions: Vec<Partition>,
-    trace: Vec<String>,
-    violations: Vec<String>,
+    /// Until when members stand still, or have stood.
+    frozen: BTreeMap<MemberId, Instant>,
+    /// `None` where nobody wants to read it.
+    trace: Option<Vec<String>>,
+    history: Vec<Moment>,
+    violations: Vec<Violation>,
     handled_twice: u64,
-    /// Lanes that control planes have given up as lost.
-    lost_lanes: BTreeSet<(MemberId, LaneId)>,
-}
-
-#[derive(Debug, Default)]
-struct Partition {
-    /// Fingerprints of the records, by offset.
-    appended: Vec<u64>,
-    /// When and by whom each record was first handled, by offset.
-    handled: Vec<Option<(Instant, MemberId)>>,
-    /// Everything below is known to be handled.
-    handled_end: usize,
-    /// Who may deliver it. More than one only when all but one have lost it.
-    grants: BTreeMap<MemberId, Grant>,
-    /// The lane that is opened next was lost while its shard had not come to opening it: it will not be fetched.
-    opens_lost: bool,
-    /// Handled, closed in order, and so committed by the member: nothing below is ever delivered again, unless it
-    /// crashes before that.
-    settled: i64,
-    settled_by: Option<MemberId>,
-    committed: i64,
 }
 
 #[derive(Debug)]
+struct Partition {
+    log: Log,
+    /// Who may deliver it. More than one only when all but one have lost it.
+    lanes: BTreeMap<MemberId, Grant>,
+    /// The last lane of each member that is closed.
+    closed: BTreeMap<MemberId, Grant>,
+    /// Nothing below is ever delivered again without a cause.
+    settled: i64,
+    committed: i64,
+    /// Who opens a lane next that is lost already.
+    lost_ahead: Option<MemberId>,
+    /// Whose lane opens next that was on another shard of it.
+    moved_ahead: Option<MemberId>,
+    /// The log was cut here since the last commit: commits may go back to here.
+    cut_at: i64,
+}
+
+#[derive(Clone, Debug)]
 struct Grant {
     shard: usize,
     /// The offset that has to be delivered next.
     next: i64,
-    /// Everything below is handled.
+    /// Everything below is handled, from where it was opened or sought.
     done: i64,
-    /// The control plane has given it up as lost; its shard may not know yet.
-    is_lost: bool,
+    /// The most that `done` was.
+    done_most: i64,
+    /// Something was handled since it was opened or sought.
+    has_handled: bool,
+    /// When it was told to be closed; it is given nothing more than what is in hand.
+    closing_at: Option<Instant>,
+    /// When the control plane has given it up as lost; its shard may not know yet.
+    lost_at: Option<Instant>,
+    /// It was closed in order when it was done below this.
+    closed_at: Option<i64>,
+    /// The last commit was told to have failed.
+    has_failed_commit: bool,
+    /// Resets that the member has told, from and to.
+    told: Vec<(i64, i64)>,
+}
+
+/// What a run leaves behind.
+pub(super) struct Closed {
+    pub(super) trace: Vec<String>,
+    pub(super) history: Vec<Moment>,
+    pub(super) violations: Vec<Violation>,
+    pub(super) appended: u64,
+    pub(super) handled_twice: u64,
 }
 
 impl Ledger {
-    pub(super) fn new(time: Arc<Time>, partitions: usize) -> Self {
-        Self {
+    pub(super) fn new(time: Arc<Time>, partitions: usize, is_traced: bool) -> Self {
+        let mut ledger = Self {
             time,
-            partitions: (0..partitions).map(|_| Partition::default()).collect(),
-            trace: Vec::new(),
+            partitions: Vec::new(),
+            frozen: BTreeMap::new(),
+            trace: is_traced.then(Vec::new),
+            history: Vec::new(),
             violations: Vec::new(),
             handled_twice: 0,
-            lost_lanes: BTreeSet::new(),
-        }
+        };
+        ledger.grow(partitions);
+        ledger
+    }
+
+    /// There are this many partitions now.
+    pub(super) fn grow(&mut self, partitions: usize) {
+        self.partitions.resize_with(partitions, || Partition {
+            log: Log::default(),
+            lanes: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            settled: 0,
+            committed: 0,
+            lost_ahead: None,
+            moved_ahead: None,
+            cut_at: i64::MAX,
+        });
     }
 
     /// Writes a line of the trace.
     pub(super) fn note(&mut self, at: Instant, line: &dyn fmt::Display) {
-        if self.trace.len() < TRACE_LINES_MAX {
+        if let Some(trace) = &mut self.trace
+            && trace.len() < TRACE_LINES_MAX
+        {
             let at_ms = (at - self.time.start()).as_nanos() as f64 / 1e6;
-            self.trace.push(format!("{at_ms:>12.3} ms  {line}"));
+            trace.push(format!("{at_ms:>12.3} ms  {line}"));
         }
     }
 
-    /// Something that must never be is.
-    pub(super) fn violation(&mut self, what: String) {
-        self.note(self.time.now(), &format_args!("VIOLATION: {what}"));
-        if self.violations.len() < VIOLATIONS_MAX {
-            self.violations.push(what);
+    /// Takes down what an invariant says.
+    pub(super) fn judge(&mut self, verdict: Verdict) {
+        if let Err(violation) = verdict {
+            self.note(self.time.now(), &format_args!("VIOLATION: {violation}"));
+            if self.violations.len() < VIOLATIONS_MAX {
+                self.violations.push(violation);
+            }
         }
     }
 
@@ -98,116 +146,291 @@ impl Ledger {
         !self.violations.is_empty()
     }
 
-    /// Trace, violations, and how many records were handled more than once.
-    pub(super) fn close(&mut self) -> (Vec<String>, Vec<String>, u64) {
-        (std::mem::take(&mut self.trace), std::mem::take(&mut self.violations), self.handled_twice)
-    }
-
-    /// Records with these fingerprints were appended from `base_offset` on.
-    pub(super) fn appended(&mut self, partition: i32, base_offset: i64, fingerprints: &[u64]) {
-        let books = &mut self.partitions[partition as usize];
-        let end = books.appended.len();
-        books.appended.extend_from_slice(fingerprints);
-        books.handled.resize(books.appended.len(), None);
-        if base_offset != end as i64 {
-            self.violation(format!("partition {partition}: appended at {base_offset}, expected {end}"));
+    /// Takes everything out.
+    pub(super) fn close(&mut self) -> Closed {
+        Closed {
+            trace: self.trace.take().unwrap_or_default(),
+            history: std::mem::take(&mut self.history),
+            violations: std::mem::take(&mut self.violations),
+            appended: self.partitions.iter().map(|books| books.log.records()).sum(),
+            handled_twice: self.handled_twice,
         }
     }
 
-    pub(super) fn appended_count(&self) -> u64 {
-        self.partitions.iter().map(|books| books.appended.len() as u64).sum()
+    /// Records with these fingerprints were appended from `base_offset` on; where consumers read what is committed, in
+    /// a transaction of `producer`.
+    pub(super) fn appended(
+        &mut self,
+        partition: i32,
+        base_offset: i64,
+        fingerprints: &[u64],
+        producer: Option<i64>,
+    ) {
+        let log = &mut self.partitions[partition as usize].log;
+        let end = log.end();
+        log.append(fingerprints, producer);
+        self.judge(Invariant::Books.holds(base_offset == end, || {
+            format!("partition {partition}: appended at {base_offset}, expected {end}")
+        }));
+        let values = fingerprints.to_vec();
+        self.happened(Happening::Sent { partition, base_offset, values, transaction: producer });
     }
 
-    /// A shard is about to open a lane.
-    pub(super) fn opens(&mut self, member: MemberId, lane: LaneId, partition: i32) {
-        self.partitions[partition as usize].opens_lost = self.lost_lanes.contains(&(member, lane));
+    /// A producer's transaction has ended by a marker at `offset`.
+    pub(super) fn decided(&mut self, partition: i32, offset: i64, transaction: i64, is_committed: bool) {
+        let log = &mut self.partitions[partition as usize].log;
+        let end = log.end();
+        log.decide(transaction, is_committed);
+        self.judge(
+            Invariant::Books.holds(offset == end, || {
+                format!("partition {partition}: a marker at {offset}, expected {end}")
+            }),
+        );
+        self.happened(Happening::Decided { partition, transaction, is_committed });
+    }
+
+    /// The log has lost what was below `start`.
+    pub(super) fn deleted(&mut self, partition: i32, start: i64) {
+        self.partitions[partition as usize].log.delete_before(start);
+        self.note(self.time.now(), &format_args!("{partition}: the log starts at {start}"));
+        self.happened(Happening::Deleted { partition, start });
+    }
+
+    /// The log has lost what was from `end` on.
+    pub(super) fn truncated(&mut self, partition: i32, end: i64) {
+        let books = &mut self.partitions[partition as usize];
+        books.log.truncate(end);
+        books.settled = books.settled.min(end);
+        books.cut_at = books.cut_at.min(end);
+        for grant in books.lanes.values_mut().chain(books.closed.values_mut()) {
+            grant.closed_at = grant.closed_at.map(|at| at.min(end));
+        }
+        self.note(self.time.now(), &format_args!("{partition}: the log ends at {end}"));
+        self.happened(Happening::Truncated { partition, end });
+    }
+
+    /// Where the log of a partition ends.
+    pub(super) fn log_end(&self, partition: i32) -> i64 {
+        self.partitions[partition as usize].log.end()
+    }
+
+    /// A member stands still until then.
+    pub(super) fn frozen(&mut self, member: MemberId, until: Instant) {
+        self.frozen.insert(member, until);
     }
 
     /// A shard opens a lane.
     pub(super) fn opened(&mut self, member: MemberId, shard: usize, partition: i32, start: i64) {
         let now = self.time.now();
-        self.note(now, &format_args!("{member}/{shard}: opens {partition} at {start}"));
+        let at = format!("{member}/{shard}: {partition}");
+        self.note(now, &format_args!("{at} opens at {start}"));
         let books = &mut self.partitions[partition as usize];
-        let is_lost = std::mem::take(&mut books.opens_lost);
-        let holders: Vec<String> = books
-            .grants
+        let is_excused =
+            |other: &MemberId| self.frozen.get(other).is_some_and(|until| now <= *until + THAW_PATIENCE);
+        let others = books
+            .lanes
             .iter()
-            .filter(|(other, grant)| **other == member || !(grant.is_lost || is_lost))
+            .filter(|(other, grant)| **other != member && grant.over_at().is_none() && !is_excused(other));
+        let lost_at = books.lost_ahead.take_if(|other| *other == member).map(|_| now);
+        let holders: Vec<String> = others
+            .filter(|_| lost_at.is_none())
             .map(|(other, grant)| format!("{other}/{}", grant.shard))
             .collect();
-        let (settled, handled_end) = (books.settled, books.handled_end(now));
-        books.grants.insert(member, Grant { shard, next: start, done: start, is_lost });
-        if !holders.is_empty() {
-            let holders = holders.join(", ");
-            self.violation(format!("{member}/{shard} opens {partition} while {holders} has it"));
+        let grant = Grant {
+            shard,
+            next: start,
+            done: start,
+            done_most: start,
+            has_handled: false,
+            closing_at: None,
+            lost_at,
+            closed_at: None,
+            has_failed_commit: false,
+            told: Vec::new(),
+        };
+        let own = books.lanes.insert(member, grant);
+        let former = books.closed.remove(&member);
+        if books.moved_ahead.take_if(|other| *other == member).is_some()
+            && let (Some(grant), Some(former)) = (books.lanes.get_mut(&member), former)
+        {
+            // It is the same lane, and what it had done before a seek may still be committed.
+            grant.done_most = grant.done_most.max(former.done_most);
         }
-        if start > handled_end {
-            self.violation(format!("{partition} opens at {start}, only {handled_end} is handled: skipped"));
-        }
-        if start < settled && !is_lost {
-            self.violation(format!(
-                "{partition} opens at {start}, but was closed in order at {settled}: handled twice without a cause"
-            ));
-        }
+        let settled = if lost_at.is_some() { 0 } else { books.settled };
+        self.judge(invariants::a_member_has_one_lane_of_a_partition(&at, own.map(|grant| grant.shard)));
+        self.judge(invariants::a_partition_has_one_owner(&at, &holders));
+        self.judge(invariants::nothing_comes_twice_without_a_cause(&at, start, settled));
+        self.happened(Happening::Assigned { member: member.0, partition, start });
+    }
+
+    /// A handler is about to be given a batch. Its thread had nothing else in hand since `free_since`.
+    pub(super) fn dispatched(&mut self, member: MemberId, partition: i32, at: Instant, free_since: Instant) {
+        let grant = self.partitions[partition as usize].lanes.get(&member);
+        let lost_at = grant.and_then(Grant::over_at);
+        let free_since = self.frozen.get(&member).map_or(free_since, |thawed| free_since.max(*thawed));
+        let place = format_args!("{member}: {partition}");
+        self.judge(invariants::lost_lanes_are_not_dispatched(&place, lost_at, free_since, at));
     }
 
     /// A handler sees a record.
-    pub(super) fn delivered(&mut self, member: MemberId, partition: i32, offset: i64, fingerprint: u64) {
+    pub(super) fn delivered(
+        &mut self,
+        member: MemberId,
+        partition: i32,
+        offset: i64,
+        fingerprint: u64,
+        at: Instant,
+    ) {
         let books = &mut self.partitions[partition as usize];
-        let appended = usize::try_from(offset).ok().and_then(|offset| books.appended.get(offset)).copied();
+        let sighting = books.log.sighting(offset, fingerprint);
         let expected =
-            books.grants.get_mut(&member).map(|grant| std::mem::replace(&mut grant.next, offset + 1));
-        if expected != Some(offset) {
-            self.violation(format!("{member}: {partition}@{offset} is delivered, expected {expected:?}"));
-        }
-        if appended != Some(fingerprint) {
-            self.violation(format!("{member}: {partition}@{offset} is not what was appended"));
-        }
+            books.lanes.get_mut(&member).map(|grant| std::mem::replace(&mut grant.next, offset + 1));
+        let between = expected.and_then(|next| books.log.record_between(next, offset));
+        let handled_end = if sighting == Sighting::Current { books.log.handled_end(at) } else { i64::MAX };
+        let place = format_args!("{member}: {partition}@{offset}");
+        let verdicts = [
+            invariants::records_come_in_order(&place, expected, offset, between),
+            invariants::records_are_what_was_appended(&place, sighting),
+            invariants::undecided_and_aborted_records_stay_hidden(&place, sighting),
+            invariants::no_record_is_skipped(&place, offset, handled_end),
+        ];
+        verdicts.into_iter().for_each(|verdict| self.judge(verdict));
     }
 
     /// A handler is done with a record at `at`.
-    pub(super) fn handled(&mut self, member: MemberId, partition: i32, offset: i64, at: Instant) {
+    pub(super) fn handled(
+        &mut self,
+        member: MemberId,
+        partition: i32,
+        offset: i64,
+        fingerprint: u64,
+        at: Instant,
+    ) {
         let books = &mut self.partitions[partition as usize];
-        if let Some(grant) = books.grants.get_mut(&member) {
+        if let Some(grant) = books.lanes.get_mut(&member) {
             grant.done = offset + 1;
+            grant.has_handled = true;
+            grant.done_most = grant.done_most.max(grant.done);
         }
-        match books.handled.get_mut(offset as usize) {
-            Some(first @ None) => *first = Some((at, member)),
-            Some(Some(_)) => self.handled_twice += 1,
-            None => {}
+        if books.log.handled(offset, fingerprint, at, member) {
+            self.handled_twice += 1;
+        }
+    }
+
+    /// A handler has come to the end of a batch, and has handled these.
+    pub(super) fn polled(&mut self, member: MemberId, partition: i32, records: Vec<(i64, u64)>) {
+        self.happened(Happening::Polled { member: member.0, partition, records });
+    }
+
+    /// A shard tells how far a lane has come.
+    pub(super) fn marked(&mut self, member: MemberId, partition: i32, mark: i64) {
+        let verdict = self.behind(member, partition, mark, |grant| grant.done);
+        self.judge(verdict);
+    }
+
+    /// A member has told that the log has lost its place.
+    pub(super) fn reset_told(&mut self, member: MemberId, partition: i32, from: i64, to: i64) {
+        if let Some(grant) = self.partitions[partition as usize].lanes.get_mut(&member) {
+            grant.told.push((from, to));
+        }
+    }
+
+    /// A shard goes on elsewhere in a partition.
+    pub(super) fn sought(&mut self, member: MemberId, partition: i32, to: i64) {
+        let books = &mut self.partitions[partition as usize];
+        let Some(grant) = books.lanes.get_mut(&member) else { return };
+        let from = std::mem::replace(&mut grant.next, to);
+        grant.done = to;
+        grant.has_handled = false;
+        let place = format_args!("{member}/{}: {partition}", grant.shard);
+        // What is no record may be passed over without a word.
+        let from = books.log.passed(from).min(to).max(from);
+        let verdict = invariants::gaps_are_told(&place, from, to, &grant.told);
+        self.note(self.time.now(), &format_args!("{member}: {partition} goes on at {to} instead of {from}"));
+        self.judge(verdict);
+        self.happened(Happening::Reset { member: member.0, partition, to });
+    }
+
+    /// The control plane has told a shard to close a lane.
+    pub(super) fn closing(&mut self, member: MemberId, partition: i32) {
+        let now = self.time.now();
+        if let Some(grant) = self.partitions[partition as usize].lanes.get_mut(&member) {
+            grant.closing_at.get_or_insert(now);
         }
     }
 
     /// The control plane gives a partition up as lost.
-    pub(super) fn lost(&mut self, member: MemberId, lane: LaneId, partition: i32) {
-        self.lost_lanes.insert((member, lane));
-        self.revoke_grant(member, partition);
+    pub(super) fn lost(&mut self, member: MemberId, partition: i32) {
+        let now = self.time.now();
+        let books = &mut self.partitions[partition as usize];
+        let grant = match books.lanes.get_mut(&member) {
+            Some(grant) => grant,
+            None => match books.closed.get_mut(&member) {
+                Some(grant) => grant,
+                None => return,
+            },
+        };
+        grant.lost_at.get_or_insert(now);
+        self.happened(Happening::Unsettled { member: member.0, partition });
     }
 
-    /// A handler is told that its partition is lost, or will be.
-    pub(super) fn revoke_grant(&mut self, member: MemberId, partition: i32) {
-        if let Some(grant) = self.partitions[partition as usize].grants.get_mut(&member) {
-            grant.is_lost = true;
-        }
+    /// A shard is about to open a lane that comes from another shard.
+    pub(super) fn moves_in(&mut self, member: MemberId, partition: i32) {
+        self.partitions[partition as usize].moved_ahead = Some(member);
+    }
+
+    /// A shard is about to open a lane that its member has lost meanwhile, and to close it again.
+    pub(super) fn opens_lost(&mut self, member: MemberId, partition: i32) {
+        self.partitions[partition as usize].lost_ahead = Some(member);
     }
 
     /// A lane is closed in order: what it has handled will be committed.
     pub(super) fn revoked(&mut self, member: MemberId, partition: i32) {
         let books = &mut self.partitions[partition as usize];
-        match books.grants.get(&member) {
-            Some(grant) if !grant.is_lost => {
-                books.settled = books.settled.max(grant.done);
-                books.settled_by = Some(member);
-            }
-            _ => {}
+        if let Some(grant) = books.lanes.get_mut(&member) {
+            // Nothing is committed where nothing was handled.
+            grant.closed_at = grant.has_handled.then_some(grant.done);
+        }
+    }
+
+    /// A commit has succeeded; what failed before does not matter any more.
+    pub(super) fn commit_succeeded(&mut self, member: MemberId, partition: i32) {
+        let books = &mut self.partitions[partition as usize];
+        for grant in books.lanes.get_mut(&member).into_iter().chain(books.closed.get_mut(&member)) {
+            grant.has_failed_commit = false;
+        }
+    }
+
+    /// A commit has failed, for good if none succeeds before the partition is given up.
+    pub(super) fn commit_failed(&mut self, member: MemberId, partition: i32) {
+        let books = &mut self.partitions[partition as usize];
+        for grant in books.lanes.get_mut(&member).into_iter().chain(books.closed.get_mut(&member)) {
+            grant.has_failed_commit = true;
+        }
+        self.happened(Happening::Unsettled { member: member.0, partition });
+    }
+
+    /// A member says that a partition is given up in order, and committed.
+    pub(super) fn given_up(&mut self, member: MemberId, partition: i32) {
+        let books = &mut self.partitions[partition as usize];
+        if let Some(grant) = books.closed.get(&member)
+            && grant.lost_at.is_none()
+            && !grant.has_failed_commit
+            && let Some(closed_at) = grant.closed_at
+        {
+            books.settle(closed_at);
         }
     }
 
     /// A lane is gone, however it went.
     pub(super) fn closed(&mut self, member: MemberId, partition: i32, at: Instant) {
-        if let Some(grant) = self.partitions[partition as usize].grants.remove(&member) {
+        let books = &mut self.partitions[partition as usize];
+        if let Some(grant) = books.lanes.remove(&member) {
             let (shard, done) = (grant.shard, grant.done);
+            let is_lost = grant.lost_at.is_some() || grant.closed_at.is_none();
+            books.closed.insert(member, grant);
             self.note(at, &format_args!("{member}/{shard}: has closed {partition} at {done}"));
+            self.happened(Happening::Released { member: member.0, partition, is_lost });
         }
     }
 
@@ -215,65 +438,96 @@ impl Ledger {
     pub(super) fn crashed(&mut self, member: MemberId) {
         let now = self.time.now();
         for books in &mut self.partitions {
-            books.grants.remove(&member);
-            if books.settled_by == Some(member) {
-                books.settled = books.settled.min(books.committed);
-            }
-            for handled in &mut books.handled {
-                handled.take_if(|(at, by)| *by == member && *at > now);
-            }
+            books.lanes.remove(&member);
+            books.closed.remove(&member);
+            books.log.forget(member, now);
         }
+        self.happened(Happening::Crashed { member: member.0 });
     }
 
-    /// The group's committed offset of a partition, as the coordinator has it.
-    pub(super) fn committed(&mut self, partition: i32, offset: i64) {
+    /// A commit leaves a member.
+    pub(super) fn commit_sent(&mut self, member: MemberId, partition: i32, offset: i64) {
+        let books = &self.partitions[partition as usize];
+        let grant = books.lanes.get(&member).or_else(|| books.closed.get(&member));
+        let is_lost = grant.is_some_and(|grant| grant.lost_at.is_some());
+        let place = format_args!("{member}: {partition}");
+        self.judge(invariants::lost_lanes_commit_nothing(&place, offset, is_lost));
+        // What was done before a seek may be committed after it.
+        let verdict = self.behind(member, partition, offset, |grant| grant.done.max(grant.done_most));
+        self.judge(verdict);
+    }
+
+    /// The group's committed offset of a partition, as the coordinator has it after a commit of `member`.
+    pub(super) fn committed(&mut self, member: MemberId, partition: i32, offset: i64) {
         let now = self.time.now();
         let books = &mut self.partitions[partition as usize];
         let before = std::mem::replace(&mut books.committed, offset);
         if before == offset {
             return;
         }
-        let handled_end = books.handled_end(now);
-        self.note(now, &format_args!("{partition}: committed {offset}"));
-        if offset > handled_end {
-            self.violation(format!("{partition}: {offset} is committed, only {handled_end} is handled"));
-        }
+        let handled_end = books.log.handled_peak(now);
+        // What was committed of a log that was cut since may be gone, or be there anew.
+        let cut_at = if books.log.is_handled_below(before) { books.cut_at } else { i64::MIN };
         if offset < before {
-            self.violation(format!("{partition}: the committed offset went back from {before} to {offset}"));
+            books.cut_at = i64::MAX;
         }
+        // Who comes next begins here.
+        books.settle(offset);
+        self.note(now, &format_args!("{partition}: committed {offset}"));
+        let place = format_args!("{partition}");
+        self.judge(invariants::commits_stay_behind_the_handlers(&place, offset, handled_end));
+        self.judge(invariants::commits_do_not_go_back(&place, offset, before, cut_at));
+        self.happened(Happening::Committed { member: member.0, partition, offset });
+    }
+
+    /// What is not handled or not committed, for a person; `None` when nothing is.
+    pub(super) fn unsettled(&mut self) -> Option<String> {
+        let now = self.time.now();
+        let parts = self.partitions.iter_mut().enumerate().filter_map(|(index, books)| {
+            let (end, handled) = (books.log.end(), books.log.handled_end(now));
+            let committed = books.committed;
+            (handled < end || committed != end)
+                .then(|| format!("{index}: {handled} of {end} handled, {committed} committed"))
+        });
+        Some(parts.collect::<Vec<_>>().join("; ")).filter(|parts| !parts.is_empty())
     }
 
     /// Whether every record is handled and committed.
     pub(super) fn is_settled(&mut self) -> bool {
         let now = self.time.now();
         self.partitions.iter_mut().all(|books| {
-            let end = books.appended.len() as i64;
-            books.handled_end(now) == end && books.committed == end
+            let end = books.log.end();
+            books.log.handled_end(now) == end && books.committed == end
         })
     }
 
-    /// What is not handled or not committed, for a person.
-    pub(super) fn unsettled(&mut self) -> String {
-        let now = self.time.now();
-        let parts = self.partitions.iter_mut().enumerate().filter_map(|(index, books)| {
-            let (end, handled, committed) =
-                (books.appended.len() as i64, books.handled_end(now), books.committed);
-            (handled < end || committed < end)
-                .then(|| format!("{index}: {handled} of {end} handled, {committed} committed"))
-        });
-        parts.collect::<Vec<_>>().join("; ")
+    /// What a member says to be done of a partition is done.
+    fn behind(&self, member: MemberId, partition: i32, mark: i64, done: impl Fn(&Grant) -> i64) -> Verdict {
+        let books = &self.partitions[partition as usize];
+        let grant = books.lanes.get(&member).or_else(|| books.closed.get(&member));
+        let done = grant.map_or(-1, |grant| books.log.passed(done(grant)));
+        invariants::marks_are_contiguous(&format_args!("{member}: {partition}"), mark, done)
+    }
+
+    fn happened(&mut self, what: Happening) {
+        let at = self.time.now() - self.time.start();
+        self.history.push(Moment { at, what });
     }
 }
 
 impl Partition {
-    /// Everything below was handled by `now`.
-    fn handled_end(&mut self, now: Instant) -> i64 {
-        while let Some(Some((at, _))) = self.handled.get(self.handled_end)
-            && *at <= now
-        {
-            self.handled_end += 1;
+    /// Nothing below comes again without a cause, but what was read off a log that was cut since.
+    fn settle(&mut self, end: i64) {
+        if self.log.is_handled_below(end) {
+            self.settled = self.settled.max(end);
         }
-        self.handled_end as i64
+    }
+}
+
+impl Grant {
+    /// Since when it is given nothing more than what is in hand.
+    fn over_at(&self) -> Option<Instant> {
+        [self.lost_at, self.closing_at].into_iter().flatten().min()
     }
 }
 

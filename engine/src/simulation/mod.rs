@@ -1,47 +1,59 @@
 //! Whole engines against a whole cluster in virtual time, decided by a seed: the cores as they are, with threads,
 //! network, handlers and clocks played by the simulation.
 //!
-//! Two members of a group, each a control plane and its shards, consume a topic while it is written, one joins, one
-//! goes, and brokers misbehave. What must never be is noted as a violation: see [`Outcome::violations`].
+//! Some members of a group, each a control plane and its shards, consume a topic while it is written, members come and
+//! go, and brokers, networks and logs misbehave. What must never be is a [`Violation`] of an [`Invariant`]; what was
+//! done is a history of [`Moment`]s. Bugs can be [`Planted`] to see that they are found.
 
+mod commits;
 mod handler;
+mod history;
+mod invariants;
 mod ledger;
+mod log;
 mod member;
 mod network;
+mod plan;
+mod planted;
+mod producer;
 mod ring;
 mod script;
 mod shard_actor;
 mod time;
 mod world;
 
-/// What a run is made of; everything else is drawn from its seed.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    /// Brokers, at least 1.
-    pub brokers: i32,
-    /// Partitions of the one topic.
-    pub partitions: i32,
-    /// Shards of each member.
-    pub shards: usize,
-}
+use std::time::Duration;
 
-impl Default for Options {
-    fn default() -> Self {
-        Self { brokers: 3, partitions: 5, shards: 2 }
-    }
+pub use history::{Happening, Moment};
+pub use invariants::{Invariant, Violation};
+pub use planted::Planted;
+
+/// How a run is to be done; everything else is drawn from its seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// A bug that the run is to have.
+    pub planted: Option<Planted>,
+    /// Whether to write a trace, which takes its time.
+    pub is_traced: bool,
 }
 
 /// How a run went.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What happened, line by line, with its virtual time.
+    /// What it was made of.
+    pub plan: String,
+    /// What happened, line by line, with its virtual time; empty unless asked for.
     pub trace: Vec<String>,
+    /// What was done, for others to judge.
+    pub history: Vec<Moment>,
     /// What must never be, and was.
-    pub violations: Vec<String>,
+    pub violations: Vec<Violation>,
     /// Records appended.
     pub appended: u64,
     /// Records handled more than once, each time counted.
     pub handled_twice: u64,
+    /// How long it took in virtual time.
+    pub lasting: Duration,
 }
 
 /// Runs the simulation that this seed describes. The same seed and options give the same run.

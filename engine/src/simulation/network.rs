@@ -2,17 +2,16 @@
 //! break in between.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use bytes::{Bytes, BytesMut};
 use millstream_testbroker::{Cluster, ConnectionId, Output};
 
 use super::ledger::MemberId;
+use super::plan::BASE_PORT;
 use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
 
-/// Broker `n` listens on this port plus `n`.
-pub(super) const BASE_PORT: u16 = 9000;
 /// The longest that a message travels, usually, and one time in so many.
 const DELAY_MAX: Duration = Duration::from_millis(3);
 const LONG_DELAY_MAX: Duration = Duration::from_millis(150);
@@ -21,6 +20,9 @@ const LONG_DELAY_ONE_IN: u32 = 60;
 const COMPLETION_DELAY_MAX: Duration = Duration::from_micros(300);
 /// Pieces that one response arrives in at most.
 const PIECES_MAX: usize = 4;
+/// One response in so many has a byte changed, where that is asked for, behind so many bytes of it.
+const CHANGED_ONE_IN: u32 = 40;
+const UNCHANGED_BYTES: usize = 200;
 
 /// A thread that drives a core: a control plane, or one of its shards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,22 +32,49 @@ pub(super) struct Actor {
     pub(super) shard: Option<usize>,
 }
 
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shard {
+            Some(shard) => write!(f, "{}/{shard}", self.member),
+            None => write!(f, "{}", self.member),
+        }
+    }
+}
+
 /// What has arrived.
 #[derive(Debug)]
 pub(super) enum Arrival {
     /// A whole request, at a broker.
-    Request { connection: ConnectionId, request: Bytes },
+    Request { connection: ConnectionId, member: MemberId, request: Bytes },
     /// The end of an operation, at its core.
     Completion { actor: Actor, completion: Completion },
+}
+
+/// Which way nothing gets through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Both,
+    ToBroker,
+    ToClient,
 }
 
 /// One end of a connection.
 type Peer = (Actor, ConnId);
 
+/// Nothing gets through for a while; what is under way arrives later, as over connections that send again.
+#[derive(Debug)]
+struct Cut {
+    member: MemberId,
+    /// `None` is all of them.
+    broker: Option<i32>,
+    way: Way,
+    until: Instant,
+}
+
 #[derive(Debug)]
 enum Flight {
     Connect { peer: Peer, broker: i32 },
-    Request { connection: ConnectionId, request: Bytes },
+    Request { connection: ConnectionId, member: MemberId, request: Bytes },
     Hangup { connection: ConnectionId },
     Bytes { peer: Peer, bytes: Bytes },
     End { peer: Peer, is_reset: bool },
@@ -55,7 +84,10 @@ enum Flight {
 /// A connection as its client sees it.
 #[derive(Debug)]
 struct Wire {
+    broker: i32,
     connection: Option<ConnectionId>,
+    /// Nothing arrives any more, and neither end is told.
+    is_dead: bool,
     /// Nothing sent later arrives earlier, in either direction.
     last_to_broker: Instant,
     last_to_client: Instant,
@@ -79,16 +111,21 @@ pub(super) struct Network {
     peers: BTreeMap<ConnectionId, Peer>,
     flights: BTreeMap<(Instant, u64), Flight>,
     flights_begun: u64,
+    cuts: Vec<Cut>,
+    /// Some responses have a byte changed on their way.
+    changes_bytes: bool,
 }
 
 impl Network {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, changes_bytes: bool) -> Self {
         Self {
             rng: fastrand::Rng::with_seed(seed),
             wires: BTreeMap::new(),
             peers: BTreeMap::new(),
             flights: BTreeMap::new(),
             flights_begun: 0,
+            cuts: Vec::new(),
+            changes_bytes,
         }
     }
 
@@ -103,8 +140,8 @@ impl Network {
             let (_, flight) = self.flights.pop_first()?;
             match flight {
                 Flight::Connect { peer, broker } => self.connect(peer, broker, cluster, now),
-                Flight::Request { connection, request } => {
-                    return Some(Arrival::Request { connection, request });
+                Flight::Request { connection, member, request } => {
+                    return Some(Arrival::Request { connection, member, request });
                 }
                 Flight::Hangup { connection } => cluster.disconnect(connection),
                 Flight::Bytes { peer, bytes } => {
@@ -132,8 +169,11 @@ impl Network {
         match op {
             IoOp::Connect { conn, address } => {
                 let peer = (actor, conn);
+                let broker = i32::from(address.port() - BASE_PORT);
                 let wire = Wire {
+                    broker,
                     connection: None,
+                    is_dead: false,
                     last_to_broker: now,
                     last_to_client: now,
                     incoming: BytesMut::new(),
@@ -141,8 +181,8 @@ impl Network {
                     ended: None,
                 };
                 self.wires.insert(peer, wire);
-                let at = now + self.delay();
-                self.launch(at, Flight::Connect { peer, broker: i32::from(address.port() - BASE_PORT) });
+                let at = self.arrival(actor.member, broker, Way::ToBroker, now);
+                self.launch(at, Flight::Connect { peer, broker });
             }
             IoOp::Send { conn, bytes } => self.send((actor, conn), bytes, now),
             IoOp::Receive { conn, target } => match self.wires.get_mut(&(actor, conn)) {
@@ -154,7 +194,7 @@ impl Network {
             },
             IoOp::Close { conn } => {
                 let Some(wire) = self.wires.remove(&(actor, conn)) else { return };
-                self.hang_up(&wire, now);
+                self.hang_up(actor.member, &wire, now);
                 if let Some(target) = wire.receive {
                     self.cancel(actor, conn, target, now);
                 }
@@ -168,6 +208,9 @@ impl Network {
             Output::Respond { connection, response } => {
                 let Some(&peer) = self.peers.get(&connection) else { return };
                 let mut bytes = response.into_bytes();
+                if self.changes_bytes && self.rng.u32(..CHANGED_ONE_IN) == 0 {
+                    bytes = self.changed(bytes);
+                }
                 for _ in 1..self.rng.usize(1..=PIECES_MAX) {
                     let piece = bytes.split_to(self.rng.usize(0..=bytes.len()));
                     self.launch_to_client(peer, now, |peer| Flight::Bytes { peer, bytes: piece });
@@ -182,13 +225,27 @@ impl Network {
         }
     }
 
+    /// From now on nothing gets through between a member and a broker, or all of them.
+    pub(super) fn cut(&mut self, member: MemberId, broker: Option<i32>, way: Way, until: Instant) {
+        self.cuts.push(Cut { member, broker, way, until });
+    }
+
+    /// Connections of a member, of all where it is `None`, to a broker, to all where it is `None`, are dead from now
+    /// on.
+    pub(super) fn kill(&mut self, member: Option<MemberId>, broker: Option<i32>) {
+        for ((actor, _), wire) in &mut self.wires {
+            wire.is_dead |= member.is_none_or(|member| actor.member == member)
+                && broker.is_none_or(|broker| wire.broker == broker);
+        }
+    }
+
     /// A process is gone: the kernel closes its connections, and nothing reaches its cores any more.
     pub(super) fn drop_member(&mut self, member: MemberId, now: Instant) {
         let gone: Vec<Peer> =
             self.wires.keys().filter(|(actor, _)| actor.member == member).copied().collect();
         for peer in gone {
             if let Some(wire) = self.wires.remove(&peer) {
-                self.hang_up(&wire, now);
+                self.hang_up(member, &wire, now);
             }
         }
         self.flights.retain(
@@ -206,22 +263,27 @@ impl Network {
             }
             Err(_) => Err(io::ErrorKind::ConnectionRefused.into()),
         };
-        let at = now + self.delay();
+        let at = self.arrival(peer.0.member, broker, Way::ToClient, now);
         let completion = Completion::Connected { conn: peer.1, result };
         self.launch(at, Flight::Completion { actor: peer.0, completion });
     }
 
     fn send(&mut self, peer: Peer, bytes: Vec<u8>, now: Instant) {
         let mut result = Ok(());
-        match self.wires.get(&peer).map(|wire| (wire.connection, wire.ended)) {
-            Some((Some(connection), None)) => {
+        let known =
+            self.wires.get(&peer).map(|wire| (wire.connection, wire.ended, wire.is_dead, wire.broker));
+        match known {
+            // The kernel takes it, and sends it again and again.
+            Some((Some(_), None, true, _)) => {}
+            Some((Some(connection), None, false, broker)) => {
                 let mut rest = Bytes::copy_from_slice(&bytes);
+                let member = peer.0.member;
                 while let Some(request) = take_frame(&mut rest) {
-                    let travelled = now + self.delay();
+                    let travelled = self.arrival(member, broker, Way::ToBroker, now);
                     let Some(wire) = self.wires.get_mut(&peer) else { break };
                     wire.last_to_broker = wire.last_to_broker.max(travelled);
                     let at = wire.last_to_broker;
-                    self.launch(at, Flight::Request { connection, request });
+                    self.launch(at, Flight::Request { connection, member, request });
                 }
                 assert!(rest.is_empty(), "a core sends whole requests");
             }
@@ -265,15 +327,20 @@ impl Network {
         self.launch(at, Flight::Completion { actor, completion });
     }
 
-    fn hang_up(&mut self, wire: &Wire, now: Instant) {
+    fn hang_up(&mut self, member: MemberId, wire: &Wire, now: Instant) {
         let Some(connection) = wire.connection else { return };
         self.peers.remove(&connection);
-        let at = wire.last_to_broker.max(now + self.delay());
-        self.launch(at, Flight::Hangup { connection });
+        if !wire.is_dead {
+            let at = wire.last_to_broker.max(self.arrival(member, wire.broker, Way::ToBroker, now));
+            self.launch(at, Flight::Hangup { connection });
+        }
     }
 
     fn launch_to_client(&mut self, peer: Peer, now: Instant, flight: impl FnOnce(Peer) -> Flight) {
-        let travelled = now + self.delay();
+        let Some(broker) = self.wires.get(&peer).filter(|wire| !wire.is_dead).map(|wire| wire.broker) else {
+            return;
+        };
+        let travelled = self.arrival(peer.0.member, broker, Way::ToClient, now);
         let Some(wire) = self.wires.get_mut(&peer) else { return };
         wire.last_to_client = wire.last_to_client.max(travelled);
         let at = wire.last_to_client;
@@ -283,6 +350,29 @@ impl Network {
     fn launch(&mut self, at: Instant, flight: Flight) {
         self.flights_begun += 1;
         self.flights.insert((at, self.flights_begun), flight);
+    }
+
+    /// When a message arrives that leaves now.
+    fn arrival(&mut self, member: MemberId, broker: i32, way: Way, now: Instant) -> Instant {
+        let delay = self.delay();
+        self.cuts.retain(|cut| cut.until > now);
+        let holds = |cut: &&Cut| {
+            cut.member == member
+                && cut.broker.is_none_or(|cut_off| cut_off == broker)
+                && (cut.way == way || cut.way == Way::Both)
+        };
+        self.cuts.iter().filter(holds).map(|cut| cut.until).max().unwrap_or(now) + delay
+    }
+
+    /// With one byte changed, if there is much beside headers.
+    fn changed(&mut self, bytes: Bytes) -> Bytes {
+        if bytes.len() <= UNCHANGED_BYTES {
+            return bytes;
+        }
+        let mut changed = BytesMut::from(&bytes[..]);
+        let at = self.rng.usize(UNCHANGED_BYTES..changed.len());
+        changed[at] ^= 1 << self.rng.u32(..8);
+        changed.freeze()
     }
 
     fn delay(&mut self) -> Duration {

@@ -1,17 +1,19 @@
 //! One shard as its thread drives it, in virtual time.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::handler::{Mood, Site, lock};
+use super::invariants::{self, Verdict};
 use super::ledger::{Ledger, MemberId};
 use super::network::{Actor, Network};
+use super::planted::Planted;
 use super::ring::Ring;
 use super::time::{ShardClock, Time};
 use crate::config::Config;
 use crate::handler::{Runner, erase_made};
-use crate::link::{Command, Event, Mark};
+use crate::link::{Command, Event, LaneId, Mark};
 use crate::net::{Completion, IoOp};
 use crate::pulse::Pulse;
 use crate::shard::{Shard, ShardSettings, ShardSetup};
@@ -28,6 +30,10 @@ const LONG_RING_DELAY_ONE_IN: u32 = 50;
 const LANDING_BYTES: usize = 4 << 10;
 /// Connections that one shard has at most in these runs: two to each of a few brokers, old ones on their way out.
 const CONNECTIONS_MAX: usize = 16;
+/// Turns that a shard gets to meet its deadlines: one may lead to another that is over, too, after standing still.
+const MET_TURNS_MAX: u32 = 3;
+/// One occasion in so many meets a planted bug.
+const PLANTED_ONE_IN: u32 = 8;
 
 /// A shard, its thread's rings, and what waits for its next step.
 pub(super) struct ShardActor {
@@ -38,7 +44,9 @@ pub(super) struct ShardActor {
     pub(super) pulse: Arc<Pulse>,
     pub(super) mood: Arc<Mutex<Mood>>,
     ledger: Arc<Mutex<Ledger>>,
-    pub(super) inbox: Vec<Completion>,
+    inbox: Vec<Completion>,
+    /// Whether something in the inbox wakes the thread.
+    inbox_wakes: bool,
     /// On the control thread: commands that found the ring full.
     waiting: VecDeque<Command>,
     commands: Ring<Command>,
@@ -50,9 +58,18 @@ pub(super) struct ShardActor {
     busy_until: Instant,
     /// When the thread wakes up if nothing comes.
     wake_at: Option<Instant>,
+    /// Turns one after the other that left a deadline which is over.
+    met_turns: u32,
     /// Memory that a response admitted alone may take beyond the share, bytes.
     alone_bytes: usize,
     share_bytes: usize,
+    /// Which partition each lane is.
+    partitions: BTreeMap<LaneId, i32>,
+    /// Lanes that the control plane has lost.
+    pub(super) lost: BTreeSet<LaneId>,
+    planted: Option<Planted>,
+    /// The newest mark of each partition, of an opening that may be over.
+    former_marks: BTreeMap<i32, Mark>,
 }
 
 impl ShardActor {
@@ -62,6 +79,7 @@ impl ShardActor {
         shards: usize,
         ledger: &Arc<Mutex<Ledger>>,
         time: &Arc<Time>,
+        planted: Option<Planted>,
         seed: u64,
     ) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
@@ -69,8 +87,7 @@ impl ShardActor {
         let share_bytes = settings.fetch_share_bytes + settings.decode_reserve_bytes;
         let pulse = Arc::new(Pulse::new(time.start()));
         let clock = ShardClock::new(Arc::clone(time));
-        let mood = Mood { rng: rng.fork(), fails: false, stalls: None, last: None };
-        let mood = Arc::new(Mutex::new(mood));
+        let mood = Arc::new(Mutex::new(Mood::new(rng.fork(), planted, time.now())));
         let site = Site {
             member: actor.member,
             ledger: Arc::clone(ledger),
@@ -99,6 +116,7 @@ impl ShardActor {
             mood,
             ledger: Arc::clone(ledger),
             inbox: Vec::new(),
+            inbox_wakes: false,
             waiting: VecDeque::new(),
             commands,
             events,
@@ -106,9 +124,27 @@ impl ShardActor {
             untold: VecDeque::new(),
             busy_until: time.now(),
             wake_at: None,
+            met_turns: 0,
             alone_bytes: 0,
             share_bytes,
+            partitions: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            planted,
+            former_marks: BTreeMap::new(),
         }
+    }
+
+    /// Hands over what became of an operation.
+    pub(super) fn complete(&mut self, completion: Completion) {
+        self.inbox.push(completion);
+        self.inbox_wakes |= !self.meets(Planted::WakeUpLost);
+    }
+
+    /// Stands still until then: what is in hand takes that much longer.
+    pub(super) fn freeze(&mut self, now: Instant, until: Instant) {
+        self.busy_until = until + self.busy_until.saturating_duration_since(now);
+        // Nothing is looked at on waking that did not come to wake it.
+        self.wake_at = self.wake_at.map(|at| at.max(self.busy_until));
     }
 
     /// Sends a command behind all earlier ones.
@@ -132,7 +168,7 @@ impl ShardActor {
         if self.shard.is_ended() {
             return None;
         }
-        let inbox = (!self.inbox.is_empty()).then_some(self.busy_until);
+        let inbox = self.inbox_wakes.then_some(self.busy_until);
         let due = [inbox, self.wake_at, self.commands.next_at()].into_iter().flatten().min()?;
         Some(due.max(self.busy_until))
     }
@@ -155,26 +191,47 @@ impl ShardActor {
         memory.in_use + memory.reserved
     }
 
+    /// Wakes the thread for no reason while it sleeps.
+    pub(super) fn nudge(&mut self, network: &mut Network, now: Instant) {
+        if self.next_at().is_some_and(|at| at <= now) || self.busy_until > now || self.is_ended() {
+            return;
+        }
+        self.pulse.end();
+        let had_something = !self.inbox.is_empty();
+        self.take_in(now);
+        self.shard.turn(now);
+        let mut ops: Vec<IoOp> = Vec::new();
+        self.shard.take_ops(&mut ops);
+        // A connection that nobody needs any more is closed when somebody looks.
+        let asks = ops.iter().any(|op| !matches!(op, IoOp::Close { .. }));
+        let found = match (had_something, asks, self.shard.has_ready()) {
+            (true, ..) => Some("completions"),
+            (_, true, _) => Some("operations to ask for"),
+            (.., true) => Some("records to deliver"),
+            _ => None,
+        };
+        self.judge(invariants::no_wake_up_is_lost(&self.actor, found));
+        ops.into_iter().for_each(|op| network.submit(self.actor, op, now));
+        self.look_at_events();
+        let is_all_told = self.untold.is_empty();
+        self.rest(is_all_told);
+    }
+
     /// One turn of the thread's loop.
     pub(super) fn step(&mut self, network: &mut Network, now: Instant) {
         self.pulse.end();
-        for completion in std::mem::take(&mut self.inbox) {
-            self.shard.on_completion(completion, now);
-        }
-        while let Some(command) = self.commands.pop(now) {
-            if let Command::Open(open) | Command::MoveIn { open, .. } = &command {
-                lock(&self.ledger).opens(self.actor.member, open.lane, open.partition);
-            }
-            self.shard.on_command(command, now);
-        }
+        self.take_in(now);
         self.shard.turn(now);
-        if self.shard.deadline().is_some_and(|at| at <= now) && !self.shard.is_ended() {
-            self.violation("its deadline stays when it is met: its thread would spin".to_owned());
-        }
+        let is_met = self.shard.deadline().is_some_and(|at| at <= now) && !self.shard.is_ended();
+        self.met_turns = if is_met { self.met_turns + 1 } else { 0 };
+        self.judge(invariants::deadlines_move_on(&self.actor, self.met_turns > MET_TURNS_MAX));
         let mut ops: Vec<IoOp> = Vec::new();
         self.shard.take_ops(&mut ops);
+        if self.meets(Planted::OperationsForgotten) {
+            ops.clear();
+        }
         ops.into_iter().for_each(|op| network.submit(self.actor, op, now));
-        self.check_memory();
+        self.look_at_events();
 
         let mut spent = Duration::ZERO;
         let mut has_dispatched = false;
@@ -188,9 +245,17 @@ impl ShardActor {
             // The handler has returned already, but for everybody else it is at work until then.
             self.pulse.begin(lane, since);
         }
-        self.check_memory();
+        self.look_at_events();
         let is_all_told = self.pass_on();
-        self.wake_at = if has_dispatched || self.shard.has_ready() || self.shard.has_arrivals() {
+        self.rest(is_all_told);
+        if has_dispatched {
+            self.wake_at = Some(self.busy_until);
+        }
+    }
+
+    /// Finds out when the thread has to wake up by itself.
+    fn rest(&mut self, is_all_told: bool) {
+        self.wake_at = if self.shard.has_ready() || self.shard.has_arrivals() {
             Some(self.busy_until)
         } else {
             let retry = (!is_all_told).then_some(self.busy_until + FULL_RING_RETRY);
@@ -198,12 +263,48 @@ impl ShardActor {
         };
     }
 
+    /// Takes completions and commands.
+    fn take_in(&mut self, now: Instant) {
+        self.inbox_wakes = false;
+        for completion in std::mem::take(&mut self.inbox) {
+            self.shard.on_completion(completion, now);
+        }
+        while let Some(command) = self.commands.pop(now) {
+            match &command {
+                Command::Open(open) | Command::MoveIn { open, .. } => {
+                    self.partitions.insert(open.lane, open.partition);
+                    self.mark_as_formerly(open.lane, open.partition);
+                    if matches!(command, Command::MoveIn { .. }) {
+                        lock(&self.ledger).moves_in(self.actor.member, open.partition);
+                    }
+                    if self.lost.contains(&open.lane) {
+                        lock(&self.ledger).opens_lost(self.actor.member, open.partition);
+                    }
+                }
+                Command::Seek { lane, offset, .. } => {
+                    if let Some(&partition) = self.partitions.get(lane) {
+                        lock(&self.ledger).sought(self.actor.member, partition, *offset);
+                    }
+                }
+                _ => {}
+            }
+            self.shard.on_command(command, now);
+        }
+    }
+
     /// Marks first, so that no event overtakes the progress before it; whether all found room.
     fn pass_on(&mut self) -> bool {
         let at = self.busy_until + self.ring_delay();
         while !self.marks.is_full()
-            && let Some(mark) = self.shard.poll_mark()
+            && let Some(mut mark) = self.shard.poll_mark()
         {
+            if self.planted == Some(Planted::MarkTooFar) {
+                mark.next_offset += 1;
+            }
+            if self.meets(Planted::MarkForgotten) {
+                continue;
+            }
+            self.look_at_mark(mark);
             self.marks.push(at, mark);
         }
         let mut at = at.max(self.marks.last_at().unwrap_or(at));
@@ -216,27 +317,51 @@ impl ShardActor {
         self.untold.is_empty()
     }
 
-    fn check_memory(&mut self) {
+    /// Takes the shard's events, and looks at its memory.
+    fn look_at_events(&mut self) {
         while let Some(event) = self.shard.poll_event() {
-            if let Event::AdmittedAlone { bytes } = event {
-                self.alone_bytes = self.alone_bytes.max(bytes);
+            match &event {
+                Event::AdmittedAlone { bytes } => self.alone_bytes = self.alone_bytes.max(*bytes),
+                Event::Closed { mark: Some(mark), .. } => self.look_at_mark(*mark),
+                _ => {}
+            }
+            if matches!(event, Event::Closed { .. }) && self.meets(Planted::ClosedForgotten) {
+                continue;
             }
             self.untold.push_back(event);
         }
         let memory = self.shard.memory();
         let used = memory.in_use + memory.reserved;
-        let limit = self.share_bytes + CONNECTIONS_MAX * LANDING_BYTES;
         if used <= self.share_bytes {
             self.alone_bytes = 0;
         }
-        if used > limit + self.alone_bytes {
-            self.violation(format!("{used} bytes of memory, {limit} allowed: {memory:?}"));
+        let allowed = self.share_bytes + CONNECTIONS_MAX * LANDING_BYTES + self.alone_bytes;
+        self.judge(invariants::memory_stays_in_its_budget(&self.actor, used, allowed));
+    }
+
+    fn look_at_mark(&mut self, mark: Mark) {
+        let Some(&partition) = self.partitions.get(&mark.lane) else { return };
+        self.former_marks.insert(partition, mark);
+        lock(&self.ledger).marked(self.actor.member, partition, mark.next_offset);
+    }
+
+    fn mark_as_formerly(&mut self, lane: LaneId, partition: i32) {
+        if self.planted == Some(Planted::MarkOfFormerOpening)
+            && let Some(former) = self.former_marks.get(&partition)
+            && !self.marks.is_full()
+        {
+            let at = self.busy_until + RING_DELAY_MAX;
+            self.marks.push(at, Mark { lane, seek: 0, ..*former });
         }
     }
 
-    fn violation(&self, what: String) {
-        let (member, shard) = (self.actor.member, self.actor.shard.unwrap_or_default());
-        lock(&self.ledger).violation(format!("{member}/{shard}: {what}"));
+    /// Whether this bug is planted, and met by this occasion.
+    fn meets(&mut self, planted: Planted) -> bool {
+        self.planted == Some(planted) && self.rng.u32(..PLANTED_ONE_IN) == 0
+    }
+
+    fn judge(&self, verdict: Verdict) {
+        lock(&self.ledger).judge(verdict);
     }
 
     fn ring_delay(&mut self) -> Duration {

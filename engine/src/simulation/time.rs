@@ -1,7 +1,7 @@
 //! Virtual time: it passes when the simulation says so, and a shard's handlers can spend some of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::shard::Clock;
@@ -14,12 +14,14 @@ pub(super) const WALL_START_MS: i64 = 1_700_000_000_000;
 pub(super) struct Time {
     start: Instant,
     now_ns: AtomicU64,
+    /// What was added to the calendar.
+    set_ms: AtomicI64,
 }
 
 impl Time {
     /// Time that has not begun to pass.
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), now_ns: AtomicU64::new(0) }
+        Self { start: Instant::now(), now_ns: AtomicU64::new(0), set_ms: AtomicI64::new(0) }
     }
 
     pub(super) fn start(&self) -> Instant {
@@ -37,7 +39,12 @@ impl Time {
 
     /// Milliseconds since the Unix epoch at `at`.
     pub(super) fn wall_ms(&self, at: Instant) -> i64 {
-        WALL_START_MS + (at - self.start).as_millis() as i64
+        WALL_START_MS + self.set_ms.load(Ordering::Relaxed) + (at - self.start).as_millis() as i64
+    }
+
+    /// Sets the calendar forward, or back.
+    pub(super) fn set_calendar(&self, by_ms: i64) {
+        self.set_ms.fetch_add(by_ms, Ordering::Relaxed);
     }
 }
 

@@ -1,33 +1,26 @@
 //! The loop of a run: what happens next, happens.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use millstream_protocol::group::MembershipOperation;
-use millstream_protocol::record::{Codec, NewRecord, RecordBatchBuilder};
-use millstream_testbroker::{ApiKey, Cluster, Config as ClusterConfig, Versions};
+use millstream_testbroker::Cluster;
 
+use super::commits::is_commit;
 use super::handler::lock;
-use super::ledger::{Ledger, MemberId, fingerprint};
-use super::member::{Member, TOPIC};
-use super::network::{Arrival, BASE_PORT, Network};
+use super::invariants::{self, Invariant};
+use super::ledger::{Ledger, MemberId};
+use super::member::Member;
+use super::network::{Arrival, Network};
+use super::plan::{GROUP, Plan, TOPIC};
+use super::planted::Planted;
+use super::producer::Producers;
 use super::script::{Action, DISTURBED, Script};
 use super::time::Time;
 use super::{Options, Outcome};
-use crate::config::{Config, ConfigSources};
 use crate::control::{Request, TopicPartition};
 use crate::reply::reply;
 
-const GROUP: &str = "g";
-/// Where the members are, and one of the brokers; and where the other brokers are, in runs with racks.
-const RACK: &str = "here";
-const OTHER_RACK: &str = "there";
-/// The newest Fetch in which leaders do not say where their logs depart from what was read.
-const OLD_FETCH: i16 = 11;
-/// Where all brokers listen, on ports of their own.
-const HOST: &str = "127.0.0.1";
 /// After the disturbances everything is to be handled and committed within this time.
 const QUIET_MAX: Duration = Duration::from_secs(60);
 /// And all members are to have ended within this time of being told to.
@@ -35,28 +28,29 @@ const STOP_MAX: Duration = Duration::from_secs(40);
 /// How long handlers get at a stop.
 const GRACE: Duration = Duration::from_secs(20);
 /// Steps of a run; more is a loop of ours.
-const STEPS_MAX: u64 = 200_000;
-/// Records in one appended batch, and bytes in the value of one.
-const BATCH_RECORDS_MAX: usize = 24;
-const VALUE_BYTES_MAX: usize = 3_000;
-/// One value in so many is this large, so that it comes alone.
-const LARGE_VALUE_ONE_IN: u32 = 400;
-const LARGE_VALUE_BYTES: usize = 1 << 21;
+const STEPS_MAX: u64 = 400_000;
+/// One step in so many wakes a thread for no reason.
+const NUDGE_ONE_IN: u32 = 16;
+/// Partitions that are added in all.
+const GROWTH_MAX: i32 = 3;
 
 /// A cluster, its members, and everything between them.
 pub(super) struct World {
-    options: Options,
+    plan: Plan,
     rng: fastrand::Rng,
     time: Arc<Time>,
     ledger: Arc<Mutex<Ledger>>,
     cluster: Cluster,
     network: Network,
+    producers: Producers,
     script: Script,
-    config: Arc<Config>,
     members: Vec<Member>,
     started: usize,
+    partitions: i32,
     /// Who is in which place.
-    places: [Option<MemberId>; 2],
+    places: Vec<Option<MemberId>>,
+    /// Whoever ends is started again.
+    is_calm: bool,
     /// Members that are told to fail, so that their end by an error is right.
     may_fail: Vec<MemberId>,
 }
@@ -65,21 +59,25 @@ impl World {
     pub(super) fn new(seed: u64, options: Options) -> Self {
         let mut rng = fastrand::Rng::with_seed(seed);
         let time = Arc::new(Time::new());
-        let partitions = options.partitions as usize;
-        let ledger = Arc::new(Mutex::new(Ledger::new(Arc::clone(&time), partitions)));
-        let script = Script::new(&options, time.start(), &mut rng);
+        let plan = Plan::new(options.planted, &mut rng);
+        let ledger = Ledger::new(Arc::clone(&time), plan.partitions as usize, options.is_traced);
+        let ledger = Arc::new(Mutex::new(ledger));
+        let script = Script::new(&plan, time.start(), &mut rng);
+        lock(&ledger).note(time.start(), &plan);
         Self {
-            cluster: cluster(&options, &mut rng),
-            network: Network::new(rng.u64(..)),
-            config: Arc::new(config(&options, &mut rng)),
-            options,
+            cluster: plan.cluster(&mut rng),
+            network: Network::new(rng.u64(..), plan.planted == Some(Planted::BytesUnchecked)),
+            producers: Producers::new(rng.u64(..)),
+            partitions: plan.partitions,
+            places: vec![None; plan.places],
+            plan,
             rng,
             time,
             ledger,
             script,
             members: Vec::new(),
             started: 0,
-            places: [None; 2],
+            is_calm: false,
             may_fail: Vec::new(),
         }
     }
@@ -91,26 +89,37 @@ impl World {
         if self.run_until(start + DISTURBED + QUIET_MAX, is_through) {
             let limit = self.time.now() + QUIET_MAX;
             if !self.run_until(limit, |world| lock(&world.ledger).is_settled()) {
-                let unsettled = lock(&self.ledger).unsettled();
-                self.violation(format!(
-                    "not everything is handled and committed after {QUIET_MAX:?}: {unsettled}"
-                ));
+                let mut ledger = lock(&self.ledger);
+                let unsettled = ledger.unsettled().filter(|_| !ledger.has_violations());
+                ledger.judge(invariants::everything_is_handled_in_the_end(unsettled, QUIET_MAX));
             }
             self.stop_all();
         }
-        let appended = lock(&self.ledger).appended_count();
-        let (trace, violations, handled_twice) = lock(&self.ledger).close();
-        Outcome { trace, violations, appended, handled_twice }
+        let lasting = self.time.now() - start;
+        let closed = lock(&self.ledger).close();
+        Outcome {
+            plan: self.plan.to_string(),
+            trace: closed.trace,
+            history: closed.history,
+            violations: closed.violations,
+            appended: closed.appended,
+            handled_twice: closed.handled_twice,
+            lasting,
+        }
     }
 
     fn stop_all(&mut self) {
+        if lock(&self.ledger).has_violations() {
+            return;
+        }
+        self.is_calm = false;
         for place in 0..self.places.len() {
             self.act(Action::Stop(place));
         }
         let limit = self.time.now() + STOP_MAX;
-        if !self.run_until(limit, |world| world.members.is_empty()) {
+        if !self.run_until(limit, |world| world.members.is_empty()) && !lock(&self.ledger).has_violations() {
             let left: Vec<String> = self.members.iter().map(|member| member.id.to_string()).collect();
-            self.violation(format!("not ended {STOP_MAX:?} after being told to: {}", left.join(", ")));
+            lock(&self.ledger).judge(invariants::a_stop_ends_in_time(&left, STOP_MAX));
         }
     }
 
@@ -134,7 +143,7 @@ impl World {
         }
         let now = self.time.now();
         let due: Vec<_> = self.members.iter().map(|member| (member.id, member.due(now))).collect();
-        self.violation(format!("steps without an end: {due:?}"));
+        lock(&self.ledger).judge(invariants::deadlines_move_on(&format!("{due:?}"), true));
         false
     }
 
@@ -143,12 +152,14 @@ impl World {
         while let Some(action) = self.script.take_due(now) {
             self.act(action);
         }
-        let mut has_requests = false;
         while let Some(arrival) = self.network.arrive(&mut self.cluster, now) {
             match arrival {
-                Arrival::Request { connection, request } => {
-                    has_requests = true;
+                Arrival::Request { connection, member, request } => {
+                    let is_commit = is_commit(&request);
                     self.cluster.handle_request(connection, request, now);
+                    if is_commit {
+                        self.look_at_commits(member);
+                    }
                 }
                 Arrival::Completion { actor, completion } => {
                     if let Some(member) = self.members.iter_mut().find(|member| member.id == actor.member) {
@@ -160,11 +171,12 @@ impl World {
         for output in self.cluster.poll(now) {
             self.network.deliver(output, now);
         }
-        if has_requests {
-            self.look_at_commits();
-        }
         for member in &mut self.members {
             member.step(&mut self.network, now);
+        }
+        if !self.members.is_empty() && self.rng.u32(..NUDGE_ONE_IN) == 0 {
+            let index = self.rng.usize(..self.members.len());
+            self.members[index].nudge(&mut self.network, now);
         }
         self.bury();
     }
@@ -174,93 +186,177 @@ impl World {
         if !matches!(action, Action::Append) {
             lock(&self.ledger).note(now, &format_args!("{action:?}"));
         }
-        let cluster = &mut self.cluster;
-        let result = match action {
-            Action::Append => return self.append(),
-            Action::Start(place) => return self.start(place),
-            Action::Stop(place) => {
+        if let Err(error) = self.carry_out(action, now) {
+            lock(&self.ledger).note(now, &format_args!("not done: {error}"));
+        }
+    }
+
+    fn carry_out(&mut self, action: Action, now: Instant) -> Result<(), String> {
+        match action {
+            Action::Append => self.append(),
+            Action::Decide => self.decide(),
+            Action::Start(place) => self.start(place),
+            Action::Stop(place) => self.stop(place),
+            Action::Crash { place, with_host } => self.crash(place, with_host),
+            Action::Freeze(place, lasting) => {
                 if let Some(member) = self.at(place) {
-                    let request =
-                        Request::Shutdown { deadline: now + GRACE, membership: MembershipOperation::Default };
-                    member.request(request, now);
+                    member.freeze(now, now + lasting);
                 }
-                return;
             }
-            Action::Crash(place) => return self.crash(place),
             Action::FailHandler(place) => {
-                let shard = self.rng.usize(..self.options.shards);
+                let shard = self.rng.usize(..self.plan.shards);
                 if let Some(member) = self.at(place) {
                     lock(&member.shards[shard].mood).fails = true;
                     let id = member.id;
                     self.may_fail.push(id);
                 }
-                return;
             }
             Action::Stall(place, stall) => {
-                let shard = self.rng.usize(..self.options.shards);
+                let shard = self.rng.usize(..self.plan.shards);
                 if let Some(member) = self.at(place) {
                     lock(&member.shards[shard].mood).stalls = Some(stall);
                 }
-                return;
             }
             Action::MovePartition(place) => {
-                let at = TopicPartition::new(TOPIC, self.rng.i32(0..self.options.partitions));
-                let to = self.rng.usize(..self.options.shards);
+                let at = TopicPartition::new(TOPIC, self.rng.i32(0..self.partitions));
+                let to = self.rng.usize(..self.plan.shards);
                 if let Some(member) = self.at(place) {
-                    // The log says what becomes of it.
+                    // The trace says what becomes of it.
                     let (promise, _) = reply();
                     member.request(Request::Move { at, to, reply: promise }, now);
                 }
-                return;
             }
+            Action::KillConnections { place, broker } => {
+                let member = self.places[place];
+                self.network.kill(member, Some(broker));
+            }
+            Action::Cut { place, broker, way, lasting } => {
+                if let Some(member) = self.places[place] {
+                    self.network.cut(member, broker, way, now + lasting);
+                }
+            }
+            Action::SetCalendar(by_ms) => self.time.set_calendar(by_ms),
+            Action::Delete => return self.delete(),
+            Action::Truncate => return self.truncate(),
+            Action::Calm => return self.calm(),
+            Action::Grow if self.partitions < self.plan.partitions + GROWTH_MAX => return self.grow(),
+            Action::GrowLast => {
+                self.grow()?;
+                self.append_last(self.partitions - 1);
+            }
+            _ => return self.disturb_cluster(action, now),
+        }
+        Ok(())
+    }
+
+    fn disturb_cluster(&mut self, action: Action, now: Instant) -> Result<(), String> {
+        let cluster = &mut self.cluster;
+        let result = match action {
             Action::MoveLeader => {
-                let partition = self.rng.i32(0..self.options.partitions);
-                let broker = self.rng.i32(1..=self.options.brokers);
+                let partition = self.rng.i32(0..self.partitions);
+                let broker = self.rng.i32(1..=self.plan.brokers);
                 cluster.move_leader(TOPIC, partition, broker, now)
             }
             Action::DropConnections(broker) => cluster.disconnect_all(broker),
             Action::EvictSessions(broker) => cluster.evict_sessions(broker),
-            Action::StopBroker(broker) => cluster.stop_broker(broker, now),
+            Action::StopBroker { broker, power } => {
+                if power {
+                    self.network.kill(None, Some(broker));
+                }
+                cluster.stop_broker(broker, now)
+            }
             Action::StartBroker(broker) => cluster.start_broker(broker, now),
+            Action::SlowBroker(broker, delay) => cluster.set_delay(broker, delay),
             Action::MoveCoordinator(broker) => cluster.move_coordinator(GROUP, broker, now),
             Action::Inject(fault) => {
                 cluster.inject(fault, now);
                 Ok(())
             }
+            // The others are not the cluster's.
+            _ => Ok(()),
         };
-        if let Err(error) = result {
-            lock(&self.ledger).note(now, &format_args!("not done: {error}"));
+        result.map_err(|error| error.to_string())
+    }
+
+    /// The disturbances are over: everything runs and answers again, transactions are decided, and each partition gets
+    /// a last batch.
+    fn calm(&mut self) -> Result<(), String> {
+        self.is_calm = true;
+        self.cluster.clear_faults();
+        let now = self.time.now();
+        for broker in 1..=self.plan.brokers {
+            self.cluster.set_delay(broker, Duration::ZERO).map_err(|error| error.to_string())?;
+            self.cluster.start_broker(broker, now).map_err(|error| error.to_string())?;
         }
+        while self.producers.undecided() > 0 {
+            self.decide();
+        }
+        for partition in 0..self.partitions {
+            self.append_last(partition);
+        }
+        for member in &mut self.members {
+            member.shards.iter().for_each(|shard| lock(&shard.mood).fails = false);
+        }
+        for place in 0..self.places.len() {
+            if place == 0 || self.rng.bool() {
+                self.start(place);
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self) {
-        let partition = self.rng.i32(0..self.options.partitions);
         let now = self.time.now();
-        let codecs = [Codec::None, Codec::None, Codec::None, Codec::Lz4];
-        let codec = codecs[self.rng.usize(..codecs.len())];
-        let mut batch = RecordBatchBuilder::new(0).codec(codec);
-        let mut fingerprints = Vec::new();
-        for _ in 0..self.rng.usize(1..=BATCH_RECORDS_MAX) {
-            let is_large = codec == Codec::None && self.rng.u32(..LARGE_VALUE_ONE_IN) == 0;
-            let len = if is_large { LARGE_VALUE_BYTES } else { self.rng.usize(..VALUE_BYTES_MAX) };
-            let (key, fill) = (self.rng.u64(..).to_be_bytes(), self.rng.u8(..));
-            let value = vec![fill; len];
-            let record = NewRecord {
-                timestamp: self.time.wall_ms(now),
-                key: Some(&key),
-                value: Some(&value),
-                headers: &[],
-            };
-            batch.append(&record);
-            fingerprints.push(fingerprint(record.key, record.value));
-        }
-        let appended = batch.finish().map_err(|error| error.to_string()).and_then(|bytes| {
-            self.cluster.append(TOPIC, partition, Bytes::from(bytes), now).map_err(|error| error.to_string())
-        });
-        match appended {
-            Ok(base_offset) => lock(&self.ledger).appended(partition, base_offset, &fingerprints),
-            Err(error) => self.violation(format!("the producer cannot append: {error}")),
-        }
+        let time = (now, self.time.wall_ms(now));
+        let mut ledger = lock(&self.ledger);
+        let appended =
+            self.producers.append(&self.plan, self.partitions, &mut self.cluster, &mut ledger, time);
+        ledger.judge(appended.or_else(|error| Invariant::Books.holds(false, || error)));
+    }
+
+    /// Each partition gets a last batch that is no transaction's.
+    fn append_last(&mut self, partition: i32) {
+        let now = self.time.now();
+        let time = (now, self.time.wall_ms(now));
+        let mut ledger = lock(&self.ledger);
+        let (producers, cluster) = (&mut self.producers, &mut self.cluster);
+        let appended = producers.append_plain(partition, &self.plan, cluster, &mut ledger, time);
+        ledger.judge(appended.or_else(|error| Invariant::Books.holds(false, || error)));
+    }
+
+    fn grow(&mut self) -> Result<(), String> {
+        self.partitions += 1;
+        lock(&self.ledger).grow(self.partitions as usize);
+        self.cluster.add_partitions(TOPIC, self.partitions).map_err(|error| error.to_string())
+    }
+
+    fn decide(&mut self) {
+        let now = self.time.now();
+        let time = (now, self.time.wall_ms(now));
+        let mut ledger = lock(&self.ledger);
+        let decided = self.producers.decide(&self.plan, &mut self.cluster, &mut ledger, time);
+        ledger.judge(decided.or_else(|error| Invariant::Books.holds(false, || error)));
+    }
+
+    /// A log loses its beginning, up to any place.
+    fn delete(&mut self) -> Result<(), String> {
+        let (now, partition) = (self.time.now(), self.rng.i32(0..self.partitions));
+        let start = self.rng.i64(0..=lock(&self.ledger).log_end(partition));
+        self.cluster.delete_records(TOPIC, partition, start, now).map_err(|error| error.to_string())?;
+        let offsets = self.cluster.offsets(TOPIC, partition).map_err(|error| error.to_string())?;
+        lock(&self.ledger).deleted(partition, offsets.log_start_offset);
+        Ok(())
+    }
+
+    /// A log loses its end, from any place on, by an unclean election.
+    fn truncate(&mut self) -> Result<(), String> {
+        let (now, partition) = (self.time.now(), self.rng.i32(0..self.partitions));
+        let before = self.cluster.offsets(TOPIC, partition).map_err(|error| error.to_string())?;
+        let end = self.rng.i64(before.log_start_offset..=before.high_watermark);
+        self.cluster.truncate(TOPIC, partition, end, now).map_err(|error| error.to_string())?;
+        let offsets = self.cluster.offsets(TOPIC, partition).map_err(|error| error.to_string())?;
+        lock(&self.ledger).truncated(partition, offsets.high_watermark);
+        Ok(())
     }
 
     fn start(&mut self, place: usize) {
@@ -272,19 +368,32 @@ impl World {
         self.places[place] = Some(id);
         let member = Member::new(
             id,
-            Arc::clone(&self.config),
-            self.options.shards,
+            Arc::new(self.plan.config(place)),
+            self.plan.shards,
             &self.ledger,
             &self.time,
+            self.plan.planted,
             &mut self.rng,
         );
         lock(&self.ledger).note(self.time.now(), &format_args!("{id} starts in place {place}"));
         self.members.push(member);
     }
 
-    fn crash(&mut self, place: usize) {
+    fn stop(&mut self, place: usize) {
+        let now = self.time.now();
+        if let Some(member) = self.at(place) {
+            let request =
+                Request::Shutdown { deadline: now + GRACE, membership: MembershipOperation::Default };
+            member.request(request, now);
+        }
+    }
+
+    fn crash(&mut self, place: usize, with_host: bool) {
         let Some(id) = self.at(place).map(|member| member.id) else { return };
         lock(&self.ledger).crashed(id);
+        if with_host {
+            self.network.kill(Some(id), None);
+        }
         self.network.drop_member(id, self.time.now());
         self.members.retain(|member| member.id != id);
         self.places[place] = None;
@@ -300,17 +409,19 @@ impl World {
             self.places.iter_mut().for_each(|place| {
                 place.take_if(|id| *id == member.id);
             });
+            let mut ledger = lock(&self.ledger);
             for shard in &mut member.shards {
-                let bytes = shard.memory_left();
-                if bytes > 0 {
-                    self.violation(format!("{}: {bytes} bytes are in use after the end", member.id));
-                }
+                let left = shard.memory_left();
+                ledger.judge(invariants::memory_comes_home(&member.id, left));
             }
-            if let Some(Err(error)) = &member.ended
-                && !self.may_fail.contains(&member.id)
-            {
-                self.violation(format!("{} ended: {error}", member.id));
-            }
+            let may_fail = self.may_fail.contains(&member.id) || member.found_no_broker;
+            let error = member.ended.as_ref().and_then(|ended| ended.as_ref().err()).map(String::as_str);
+            ledger.judge(invariants::members_end_without_an_error(&member.id, error, may_fail));
+            // Its handlers are dropped with it, and say so.
+            drop(ledger);
+        }
+        if self.is_calm && self.members.is_empty() {
+            self.start(0);
         }
     }
 
@@ -319,81 +430,11 @@ impl World {
         self.members.iter_mut().find(|member| member.id == id)
     }
 
-    fn look_at_commits(&mut self) {
-        for partition in 0..self.options.partitions {
+    fn look_at_commits(&mut self, member: MemberId) {
+        for partition in 0..self.partitions {
             if let Some(committed) = self.cluster.committed_offset(GROUP, TOPIC, partition) {
-                lock(&self.ledger).committed(partition, committed.offset);
+                lock(&self.ledger).committed(member, partition, committed.offset);
             }
         }
     }
-
-    fn violation(&self, what: String) {
-        lock(&self.ledger).violation(what);
-    }
-}
-
-fn cluster(options: &Options, rng: &mut fastrand::Rng) -> Cluster {
-    let brokers: Vec<i32> = (1..=options.brokers).collect();
-    // Followers are fetched from in half of the runs, and leaders that cannot say where logs depart in a quarter.
-    let racks = if rng.bool() {
-        brokers.iter().map(|&id| (id, if id == 1 { RACK } else { OTHER_RACK }.to_owned())).collect()
-    } else {
-        BTreeMap::new()
-    };
-    let versions = match rng.u32(..4) {
-        0 => Versions::newest().limit(ApiKey::Fetch, 4, OLD_FETCH),
-        _ => Versions::newest(),
-    };
-    let config = ClusterConfig {
-        racks,
-        versions,
-        brokers: brokers.clone(),
-        auto_create_topics: false,
-        replication_factor: brokers.len(),
-        initial_rebalance_delay: Duration::from_millis(rng.u64(..1_000)),
-        seed: rng.u64(..),
-        ..ClusterConfig::default()
-    };
-    let mut cluster = Cluster::new(config).expect("the simulation names each broker once");
-    for broker in brokers {
-        cluster.set_address(broker, HOST, port(broker)).expect("one of its brokers");
-    }
-    cluster.create_topic(TOPIC, options.partitions).expect("the first topic");
-    cluster
-}
-
-/// Where a broker listens; the network tells the brokers apart by it.
-fn port(broker: i32) -> u16 {
-    BASE_PORT + u16::try_from(broker).expect("a few brokers")
-}
-
-fn config(options: &Options, rng: &mut fastrand::Rng) -> Config {
-    let mut sources = ConfigSources::new();
-    let servers: Vec<String> = (1..=options.brokers).map(|id| format!("{HOST}:{}", port(id))).collect();
-    sources.set("bootstrap.servers", servers.join(","));
-    sources.set("group.id", GROUP);
-    sources.set("client.rack", RACK);
-    sources.set("auto.offset.reset", "earliest");
-    sources.set("session.timeout.ms", "6000");
-    sources.set("heartbeat.interval.ms", "700");
-    sources.set("max.poll.interval.ms", "5000");
-    sources.set("auto.commit.interval.ms", rng.u32(100..2_000).to_string());
-    sources.set("max.poll.records", rng.u32(1..60).to_string());
-    sources.set("fetch.max.wait.ms", rng.u32(20..600).to_string());
-    sources.set("max.partition.fetch.bytes", rng.u32(4_000..200_000).to_string());
-    let assignors = [
-        "range",
-        "roundrobin",
-        "range,roundrobin",
-        "sticky",
-        "cooperative-sticky",
-        "cooperative-sticky,range",
-    ];
-    sources.set("partition.assignment.strategy", assignors[rng.usize(..assignors.len())]);
-    // The least that shards can work with.
-    let decompressed = 1 << 18;
-    sources.set("decompressed.batch.max.bytes", decompressed.to_string());
-    let budget = options.shards * (crate::config::MIN_SHARD_FETCH_BYTES + decompressed);
-    sources.set("memory.budget.bytes", budget.to_string());
-    sources.build().expect("the simulation's own configuration")
 }
