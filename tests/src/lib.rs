@@ -1,5 +1,6 @@
 //! Integration suites of Millstream.
 
+pub mod anomalies;
 pub mod cores;
 pub mod cutter;
 pub mod engine;
@@ -10,5 +11,6 @@ pub mod kafka;
 pub mod numbers;
 pub mod proxy;
 pub mod seccomp;
+pub mod simulation;
 pub mod turnstile;
 pub mod verifiable;

@@ -41,6 +41,7 @@ pub(super) struct Ledger {
     history: Vec<Moment>,
     violations: Vec<Violation>,
     handled_twice: u64,
+    moved: u64,
 }
 
 #[derive(Debug)]
@@ -91,6 +92,7 @@ pub(super) struct Closed {
     pub(super) violations: Vec<Violation>,
     pub(super) appended: u64,
     pub(super) handled_twice: u64,
+    pub(super) moved: u64,
 }
 
 impl Ledger {
@@ -103,6 +105,7 @@ impl Ledger {
             history: Vec::new(),
             violations: Vec::new(),
             handled_twice: 0,
+            moved: 0,
         };
         ledger.grow(partitions);
         ledger
@@ -154,6 +157,7 @@ impl Ledger {
             violations: std::mem::take(&mut self.violations),
             appended: self.partitions.iter().map(|books| books.log.records()).sum(),
             handled_twice: self.handled_twice,
+            moved: self.moved,
         }
     }
 
@@ -217,6 +221,11 @@ impl Ledger {
     /// A member stands still until then.
     pub(super) fn frozen(&mut self, member: MemberId, until: Instant) {
         self.frozen.insert(member, until);
+    }
+
+    /// A partition has moved from shard to shard.
+    pub(super) fn moved(&mut self) {
+        self.moved += 1;
     }
 
     /// A shard opens a lane.

@@ -347,6 +347,7 @@ impl Member {
             EngineEvent::Committed { offsets } => {
                 offsets.iter().for_each(|at| ledger.commit_succeeded(self.id, at.partition));
             }
+            EngineEvent::Moved { .. } => ledger.moved(),
             EngineEvent::Lost { at } => ledger.lost(self.id, at.partition),
             // What is with its handler still is all that it gets, and its commit is not waited for.
             EngineEvent::NotClosedInTime { at } => {

@@ -52,6 +52,8 @@ pub struct Outcome {
     pub appended: u64,
     /// Records handled more than once, each time counted.
     pub handled_twice: u64,
+    /// Partitions that moved between the shards of their member, each time counted.
+    pub moved: u64,
     /// How long it took in virtual time.
     pub lasting: Duration,
 }

@@ -322,7 +322,9 @@ impl ShardActor {
         while let Some(event) = self.shard.poll_event() {
             match &event {
                 Event::AdmittedAlone { bytes } => self.alone_bytes = self.alone_bytes.max(*bytes),
-                Event::Closed { mark: Some(mark), .. } => self.look_at_mark(*mark),
+                Event::Closed { mark: Some(mark), .. } | Event::MovedOut { mark: Some(mark), .. } => {
+                    self.look_at_mark(*mark);
+                }
                 _ => {}
             }
             if matches!(event, Event::Closed { .. }) && self.meets(Planted::ClosedForgotten) {

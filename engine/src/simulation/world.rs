@@ -104,6 +104,7 @@ impl World {
             violations: closed.violations,
             appended: closed.appended,
             handled_twice: closed.handled_twice,
+            moved: closed.moved,
             lasting,
         }
     }
