@@ -99,7 +99,9 @@ impl Broker {
 
     /// When this broker wants to be looked at again.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let session = if self.lanes.is_empty() { None } else { self.session_route.deadline() };
+        // Without lanes nobody wants it up, but a Fetch that is on its way holds memory that others may wait for.
+        let is_wanted = !self.lanes.is_empty() || self.session_route.fetching.is_some();
+        let session = if is_wanted { self.session_route.deadline() } else { None };
         [session, self.sessionless_route.deadline(), self.look_again_at].into_iter().flatten().min()
     }
 }
