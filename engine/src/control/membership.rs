@@ -429,9 +429,21 @@ impl Control {
             }
         }
         if revoking.commit_by <= now {
+            let mut notices = Vec::new();
             for lane in self.lanes.iter_mut().filter(|lane| lane.phase == Phase::Closed) {
+                // Whoever hears that it is given up is to know that this is not committed.
+                if let Some(mark) = lane.progress.newest().filter(|_| lane.progress.is_dirty()) {
+                    notices.push(EngineEvent::CommitFailed {
+                        at: lane.at.clone(),
+                        offset: mark.next_offset,
+                        reason: "the coordinator did not answer before the partition had to be given up"
+                            .to_owned(),
+                        retried: false,
+                    });
+                }
                 lane.progress.give_up();
             }
+            notices.into_iter().for_each(|notice| self.notify(notice));
             self.release_closed();
         }
         let is_waited_for = |phase| matches!(phase, Phase::Closing(CloseReason::Revoked) | Phase::Closed);
