@@ -12,45 +12,45 @@ const LOST_PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Invariant {
-    /// See [`records_are_what_was_appended`].
+    /// Records are what was appended.
     Content,
-    /// See [`records_come_in_order`].
+    /// Records come in order.
     Order,
-    /// See [`no_record_is_skipped`].
+    /// No record is skipped.
     NothingSkipped,
-    /// See [`undecided_and_aborted_records_stay_hidden`].
+    /// Undecided and aborted records stay hidden.
     ReadCommitted,
-    /// See [`nothing_comes_twice_without_a_cause`].
+    /// Nothing comes twice without a cause.
     NothingTwice,
-    /// See [`a_member_has_one_lane_of_a_partition`].
+    /// A member has one lane of a partition.
     OneLane,
-    /// See [`a_partition_has_one_owner`].
+    /// A partition has one owner.
     OneOwner,
-    /// See [`lost_lanes_are_not_dispatched`].
+    /// Lost lanes are not dispatched.
     LostStop,
-    /// See [`lost_lanes_commit_nothing`].
+    /// Lost lanes commit nothing.
     LostCommit,
-    /// See [`marks_are_contiguous`].
+    /// Marks are contiguous.
     Marks,
-    /// See [`commits_stay_behind_the_handlers`].
+    /// Commits stay behind the handlers.
     CommitBehind,
-    /// See [`commits_do_not_go_back`].
+    /// Commits do not go back.
     CommitForward,
-    /// See [`gaps_are_told`].
+    /// Gaps are told.
     GapsTold,
-    /// See [`memory_stays_in_its_budget`].
+    /// Memory stays in its budget.
     MemoryBudget,
-    /// See [`memory_comes_home`].
+    /// Memory comes home.
     MemoryHome,
-    /// See [`deadlines_move_on`].
+    /// Deadlines move on.
     DeadlinesMove,
-    /// See [`no_wake_up_is_lost`].
+    /// No wake up is lost.
     WakeUps,
-    /// See [`everything_is_handled_in_the_end`].
+    /// Everything is handled in the end.
     Liveness,
-    /// See [`a_stop_ends_in_time`].
+    /// A stop ends in time.
     StopEnds,
-    /// See [`members_end_without_an_error`].
+    /// Members end without an error.
     EndsWell,
     /// Of the simulation itself: its books and the brokers' logs agree.
     Books,
