@@ -71,9 +71,9 @@ fn a_task_pauses_its_partition_and_seeks_in_it() {
         })
         .unwrap();
     let handle = running.handle();
-    journal.wait_until(|entries| entries.total() >= 45);
+    journal.wait_until(|entries| entries.total() >= 50);
     while !handle.stats().unwrap().lanes[0].paused {}
-    assert_eq!(journal.entries().total(), 45);
+    assert_eq!(journal.entries().total(), 50);
     handle.resume(&[(TOPIC, 0)]).unwrap();
     let entries = journal.wait_until(|entries| entries.total() == 55);
     handle.shutdown(PATIENCE).unwrap();
