@@ -19,6 +19,9 @@ const COMMITS: u32 = 200;
 /// Commits of all partitions: there are many in each.
 const COMMITS_OF_ALL: u32 = 10;
 
+/// How often a commit is asked for that finds nothing yet.
+const COMMIT_ATTEMPTS: u32 = 1_000;
+
 /// Alternates the numbers of partitions.
 ///
 /// # Errors
@@ -122,11 +125,14 @@ impl Scene {
         while missing > 0 {
             missing -= self.handled.recv()?.min(missing);
         }
-        let report = self.handle.commit()?;
-        if report.committed.is_empty() {
-            return Err("nothing was committed".into());
+        // A handler tells before it returns, and only then is its batch there to be committed.
+        for _ in 0..COMMIT_ATTEMPTS {
+            if !self.handle.commit()?.committed.is_empty() {
+                return Ok(());
+            }
+            std::thread::yield_now();
         }
-        Ok(())
+        Err("nothing was committed".into())
     }
 
     fn end(self) -> Result<(), Failure> {
