@@ -6,6 +6,7 @@ mod control_thread;
 mod cpu_time;
 mod door;
 mod earliest;
+mod hold_back;
 mod idle;
 mod poll;
 mod resolver;

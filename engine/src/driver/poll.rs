@@ -364,7 +364,11 @@ impl Transport for PollTransport {
     }
 
     fn has_pending(&mut self) -> bool {
-        !self.ready.is_empty() || !self.runnable.is_empty()
+        self.has_arrived() || !self.runnable.is_empty()
+    }
+
+    fn has_arrived(&mut self) -> bool {
+        !self.ready.is_empty()
     }
 
     fn counters(&self) -> TransportCounters {

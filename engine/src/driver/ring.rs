@@ -476,11 +476,15 @@ impl Transport for RingTransport {
     }
 
     fn has_pending(&mut self) -> bool {
-        if !self.ready.is_empty() || !self.unsubmitted.is_empty() || !self.ring.completion().is_empty() {
+        !self.unsubmitted.is_empty() || !self.ring.submission().is_empty() || self.has_arrived()
+    }
+
+    fn has_arrived(&mut self) -> bool {
+        if !self.ready.is_empty() || !self.ring.completion().is_empty() {
             return true;
         }
         let queue = self.ring.submission();
-        !queue.is_empty() || queue.taskrun() || queue.cq_overflow()
+        queue.taskrun() || queue.cq_overflow()
     }
 
     fn counters(&self) -> TransportCounters {

@@ -69,6 +69,7 @@ mod tests {
 
     use super::*;
     use crate::driver::channels::channels;
+    use crate::driver::hold_back::HoldBack;
     use crate::driver::turns::FULL_RING_RETRY;
     use crate::net::{Completion, IoOp, TransportCounters};
     use crate::pulse::Pulse;
@@ -77,24 +78,31 @@ mod tests {
 
     /// What a test does when the thread wants to sleep: nothing else but this can wake it. An error ends the loop.
     type OnPark = Box<dyn FnMut(&mut Brokers, Option<Duration>) -> io::Result<()>>;
+    /// What a test does at each wait.
+    type OnWait = Box<dyn FnMut(Wait)>;
 
-    /// The brokers of a rig as a transport.
+    /// The brokers of a rig as a transport. As with a ring, what is submitted is done in the next wait, and that a
+    /// request was sent ends no wait.
     struct Played {
         brokers: Rc<RefCell<Brokers>>,
+        queued: Vec<IoOp>,
         completions: Vec<Completion>,
         on_park: OnPark,
+        on_wait: OnWait,
     }
 
     impl Transport for Played {
         fn submit(&mut self, op: IoOp) {
-            self.completions.extend(self.brokers.borrow_mut().carry_out(op));
+            self.queued.push(op);
         }
 
         fn wait(&mut self, wait: Wait, completions: &mut Vec<Completion>) -> io::Result<()> {
+            (self.on_wait)(wait);
             let mut brokers = self.brokers.borrow_mut();
+            self.completions.extend(self.queued.drain(..).filter_map(|op| brokers.carry_out(op)));
             self.completions.extend(brokers.received());
             if let Wait::Park(until) = wait
-                && self.completions.is_empty()
+                && self.completions.iter().all(|completion| matches!(completion, Completion::Sent { .. }))
             {
                 (self.on_park)(&mut brokers, until)?;
                 self.completions.extend(brokers.received());
@@ -104,6 +112,10 @@ mod tests {
         }
 
         fn has_pending(&mut self) -> bool {
+            !self.queued.is_empty() || self.has_arrived()
+        }
+
+        fn has_arrived(&mut self) -> bool {
             !self.completions.is_empty()
         }
 
@@ -114,15 +126,27 @@ mod tests {
 
     /// Runs a shard's thread with one lane until `on_park` ends it.
     fn run(
+        rig: Rig,
+        on_park: impl FnMut(&mut Brokers, Option<Duration>) -> io::Result<()> + 'static,
+    ) -> io::Error {
+        run_holding_back(rig, HoldBack::new(Duration::ZERO), |_| (), on_park)
+    }
+
+    fn run_holding_back(
         mut rig: Rig,
+        hold_back: HoldBack,
+        on_wait: impl FnMut(Wait) + 'static,
         on_park: impl FnMut(&mut Brokers, Option<Duration>) -> io::Result<()> + 'static,
     ) -> io::Error {
         rig.settle();
         let Rig { shard, brokers, .. } = rig;
         let (_control, end) = channels(Arc::new(Pulse::new(Instant::now())), Arc::default());
         let brokers = Rc::new(RefCell::new(brokers));
-        let transport = Played { brokers, completions: Vec::new(), on_park: Box::new(on_park) };
-        let looped = ShardLoop { turns: Turns::new(shard, transport, end, true), strategy: Strategy::Park };
+        let (on_park, on_wait) = (Box::new(on_park), Box::new(on_wait));
+        let transport = Played { brokers, queued: Vec::new(), completions: Vec::new(), on_park, on_wait };
+        let mut turns = Turns::new(shard, transport, end, true);
+        turns.hold_back = hold_back;
+        let looped = ShardLoop { turns, strategy: Strategy::Park };
         looped.run(&mut ShardStats::new(0)).unwrap_err()
     }
 
@@ -160,5 +184,40 @@ mod tests {
             _ => Err(io::Error::other(format!("{:?}", until.is_some_and(|until| until <= FULL_RING_RETRY)))),
         });
         assert_eq!(ended.to_string(), "true");
+    }
+
+    /// The waits of a thread that is answered with one record three times, each with how many were handled before it.
+    fn waits(longest: Duration) -> Vec<(Wait, usize)> {
+        let mut rig = Rig::new(|_| ());
+        rig.open(0, 1);
+        let (user, waits) = (Arc::clone(&rig.user), Rc::new(RefCell::new(Vec::new())));
+        let noted = Rc::clone(&waits);
+        let note = move |wait| noted.borrow_mut().push((wait, user.lock().unwrap().handled.len()));
+        let mut answered = 0;
+        run_holding_back(rig, HoldBack::new(longest), note, move |brokers, _| {
+            let fetch = brokers.fetches.pop_front().ok_or_else(|| io::Error::other("asleep for ever"))?;
+            if answered == 3 {
+                return Err(io::Error::other("over"));
+            }
+            brokers.answer(&fetch, &[Answer::records(0, answered + 1, &[batch(answered, 1, 100)])]);
+            answered += 1;
+            Ok(())
+        });
+        let waits = waits.borrow();
+        // What comes before the first record was handled is the beginning.
+        waits.iter().copied().skip_while(|(_, handled)| *handled == 0).collect()
+    }
+
+    #[test]
+    fn requests_leave_with_the_wait_that_follows_quick_handlers() {
+        let waits = waits(Duration::from_secs(3600));
+        assert_eq!(waits.iter().map(|(_, handled)| *handled).collect::<Vec<_>>(), [1, 2, 3]);
+        assert!(waits.iter().all(|(wait, _)| matches!(wait, Wait::Park(_))), "{waits:?}");
+    }
+
+    #[test]
+    fn requests_leave_before_handlers_that_are_not_quick() {
+        let submits = waits(Duration::ZERO).into_iter().filter(|(wait, _)| *wait == Wait::Submit);
+        assert_eq!(submits.map(|(_, handled)| handled).collect::<Vec<_>>(), [1, 2]);
     }
 }

@@ -96,6 +96,13 @@ impl Transport for AnyTransport {
         }
     }
 
+    fn has_arrived(&mut self) -> bool {
+        match self {
+            Self::Uring(transport, _) => transport.has_arrived(),
+            Self::Poll(transport) => transport.has_arrived(),
+        }
+    }
+
     fn counters(&self) -> TransportCounters {
         match self {
             Self::Uring(transport, _) => transport.counters(),

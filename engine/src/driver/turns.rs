@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::channels::ShardEnd;
 use super::cpu_time::thread_cpu_ns;
+use super::hold_back::{self, HoldBack};
 use super::idle::Times;
 use crate::link::Event;
 use crate::net::{Completion, IoOp, Transport, TransportCounters, Wait};
@@ -33,6 +34,7 @@ pub(crate) struct Turns<T> {
     has_found: bool,
     has_dispatched: bool,
     is_told: bool,
+    pub(super) hold_back: HoldBack,
 }
 
 /// What one call of [`Turns::dispatch`] may take.
@@ -60,6 +62,7 @@ impl<T: Transport> Turns<T> {
             has_found: false,
             has_dispatched: false,
             is_told: true,
+            hold_back: HoldBack::new(hold_back::LONGEST),
         }
     }
 
@@ -73,8 +76,13 @@ impl<T: Transport> Turns<T> {
     /// # Errors
     /// When the transport itself breaks.
     pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<Instant> {
-        self.transport.wait(wait, &mut self.completions)?;
+        // What was held back leaves with the wait for its answer, unless there is something to collect before.
+        let was_held_back = self.hold_back.end();
+        if !was_held_back || wait != Wait::Poll || self.transport.has_arrived() {
+            self.transport.wait(wait, &mut self.completions)?;
+        }
         let woken_at = self.clock.now();
+        let had_ready = self.shard.has_ready();
         self.has_found = !self.completions.is_empty() || self.end.has_command();
         for completion in self.completions.drain(..) {
             self.shard.on_completion(completion, woken_at);
@@ -84,12 +92,15 @@ impl<T: Transport> Turns<T> {
         }
         self.shard.turn(woken_at);
         self.shard.take_ops(&mut self.ops);
-        if !self.ops.is_empty() {
-            self.has_found = true;
+        self.has_found |= !self.ops.is_empty();
+        if !self.ops.is_empty() || was_held_back {
             self.ops.drain(..).for_each(|op| self.transport.submit(op));
-            // Requests leave now, not after the handlers. Where there is nothing to handle, the wait that follows takes
-            // them along.
-            if !self.waits_next || self.shard.has_ready() || self.shard.is_ended() {
+            // Where there is nothing to handle, the wait that follows takes requests along.
+            let has_ready = self.shard.has_ready();
+            let received_bytes = self.transport.counters().received_bytes;
+            let is_held_back = self.hold_back.decide(received_bytes, has_ready && !had_ready);
+            if !self.waits_next || self.shard.is_ended() || (has_ready && !is_held_back) {
+                self.hold_back.end();
                 self.transport.wait(Wait::Submit, &mut self.completions)?;
             }
         }
@@ -112,13 +123,19 @@ impl<T: Transport> Turns<T> {
             self.has_dispatched = true;
             // Before the next handler, which may hold the thread for long.
             self.end.pass_on_marks(&mut self.shard);
-            let is_wanted_elsewhere = self.transport.has_pending() || self.end.has_command();
-            if is_wanted_elsewhere || self.clock.now() >= allowance.until {
+            let now = self.clock.now();
+            let has_io = match self.hold_back.is_on() {
+                true => self.transport.has_arrived() || self.hold_back.is_over(now - started),
+                false => self.transport.has_pending(),
+            };
+            if has_io || self.end.has_command() || now >= allowance.until {
                 break;
             }
         }
         if self.has_dispatched {
-            self.shard.record_loop_lag(self.clock.now().saturating_duration_since(started));
+            let took = self.clock.now().saturating_duration_since(started);
+            self.shard.record_loop_lag(took);
+            self.hold_back.learn(took);
         }
         handled(&self.shard)
     }

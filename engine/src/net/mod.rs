@@ -161,6 +161,9 @@ pub(crate) trait Transport {
     /// Cheap check (no system call): might a [`Wait::Poll`] find something to collect or to submit?
     fn has_pending(&mut self) -> bool;
 
+    /// Cheap check (no system call): might a [`Wait::Poll`] find something to collect?
+    fn has_arrived(&mut self) -> bool;
+
     /// What it has done so far.
     fn counters(&self) -> TransportCounters;
 }

@@ -347,6 +347,10 @@ impl Transport for MemoryTransport {
         !self.ready.is_empty()
     }
 
+    fn has_arrived(&mut self) -> bool {
+        !self.ready.is_empty()
+    }
+
     fn counters(&self) -> TransportCounters {
         self.counters
     }

@@ -36,6 +36,10 @@ impl<const MODE: usize> Transport for OlderRing<MODE> {
         self.0.has_pending()
     }
 
+    fn has_arrived(&mut self) -> bool {
+        self.0.has_arrived()
+    }
+
     fn counters(&self) -> TransportCounters {
         self.0.counters()
     }

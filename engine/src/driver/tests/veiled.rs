@@ -261,6 +261,10 @@ impl<T: Transport> Transport for Veiled<T> {
         !self.ready.is_empty() || self.inner.has_pending()
     }
 
+    fn has_arrived(&mut self) -> bool {
+        !self.ready.is_empty() || self.inner.has_arrived()
+    }
+
     fn counters(&self) -> TransportCounters {
         TransportCounters { calls: self.inner.counters().calls, ..self.counters }
     }
