@@ -22,6 +22,7 @@ impl Control {
             return;
         }
         let mut claimed = Vec::new();
+        let mut is_any_unheard_of = false;
         for (at, &start) in &self.desired {
             if self.lanes.find(at).is_some() {
                 continue;
@@ -29,6 +30,7 @@ impl Control {
             let Some(topic) =
                 self.metadata.topic(&at.topic).filter(|topic| topic.partition(at.partition).is_some())
             else {
+                is_any_unheard_of = true;
                 continue;
             };
             match self.lanes.claim(&topic.topic, at.partition) {
@@ -40,6 +42,10 @@ impl Control {
                 }
                 None => tracing::error!("{at} gets no lane: the table of lanes is full"),
             }
+        }
+        if is_any_unheard_of {
+            // Whoever assigned it knows more of the cluster.
+            self.metadata.want(now);
         }
         self.connect_ahead(claimed.iter().map(|(lane, at, _)| (*lane, at)));
         let mut findings = Vec::new();

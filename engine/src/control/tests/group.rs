@@ -75,6 +75,16 @@ fn two_members_share_a_topic_and_go_on_where_the_first_has_committed() {
 }
 
 #[test]
+fn a_member_is_assigned_partitions_that_only_the_leader_has_heard_of_and_opens_them() {
+    let mut world = started(&[("metadata.max.age.ms", "30000")]);
+    // By itself it would look at the topic in an hour.
+    join(&mut world, &[("metadata.max.age.ms", "3600000")]);
+    assert!(world.run_until(20 * SECOND, |world| shares(world, &[2, 2])));
+    world.cluster.add_partitions("t", 8).unwrap();
+    assert!(world.run_until(60 * SECOND, |world| shares(world, &[4, 4])), "{:?}", world.members[1].opened());
+}
+
+#[test]
 fn the_final_commit_is_answered_before_the_join_leaves() {
     let mut world = started(&[("auto.commit.interval.ms", "600000")]);
     (0..4).for_each(|partition| (0..9).for_each(|_| world.produce("t", partition)));
