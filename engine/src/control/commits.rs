@@ -9,7 +9,7 @@ use millstream_protocol::request::ErrorCode;
 
 use super::brokers::Failure;
 use super::given_commits::{GivenCommit, GivenCommits};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, Phase};
 use super::topic_partition::TopicPartition;
 use super::wire::{Answer, CommitAsk, CommitMember, CommitOffset};
 use crate::error::Error;
@@ -48,6 +48,8 @@ pub(super) struct Aftermath {
     pub(super) coordinator_wanted: bool,
     /// The coordinator does not count this member in as it named itself.
     pub(super) member: Option<ErrorCode>,
+    /// It is to be seen whether a topic is still there, for which a final commit waits.
+    pub(super) metadata_wanted: bool,
 }
 
 /// The commits of one group.
@@ -300,7 +302,7 @@ impl Commits {
         };
         let answers = Answers::new(result);
         let mut aftermath =
-            Aftermath { coordinator_wanted: matches!(answers, Answers::None(_)), member: None };
+            Aftermath { coordinator_wanted: matches!(answers, Answers::None(_)), ..Aftermath::default() };
         if let Some(given) = flight.given {
             let is_retried = self.settle_given(given, &answers, &flight.member, lanes, &mut aftermath);
             self.settle_attempt(is_retried, &aftermath, flight.member, now, rng);
@@ -311,7 +313,13 @@ impl Commits {
         let mut is_retried = false;
         for id in flight.lanes {
             let Some(lane) = lanes.get_mut(id) else { continue };
-            let verdict = answers.verdict(&lane.at, &flight.member);
+            let is_waited_for = lane.phase == Phase::Closed && answers.is_unknown(&lane.at);
+            aftermath.metadata_wanted |= is_waited_for;
+            let verdict = match is_waited_for && lane.is_topic_gone {
+                // The group need not wait for what no retry brings about.
+                true => Verdict::Refused,
+                false => answers.verdict(&lane.at, &flight.member),
+            };
             let Some(sent) = lane.progress.answered(verdict == Verdict::Committed) else { continue };
             let offset = sent.mark.next_offset;
             if verdict == Verdict::Committed {
@@ -506,6 +514,12 @@ impl Answers {
             Some(code) if code.is_retriable() => Verdict::Later,
             Some(_) => Verdict::Refused,
         }
+    }
+
+    /// Whether the coordinator says that there is no such partition.
+    fn is_unknown(&self, at: &TopicPartition) -> bool {
+        let Self::PerPartition(codes) = self else { return false };
+        matches!(codes.get(at), Some(&ErrorCode::UNKNOWN_TOPIC_OR_PARTITION | &ErrorCode::UNKNOWN_TOPIC_ID))
     }
 
     fn reason(&self, at: &TopicPartition) -> String {

@@ -66,6 +66,8 @@ pub(super) struct Lane {
     pub(super) seek: u32,
     /// Where the last of them goes: the offset, and the leader epoch of the record before it.
     pub(super) sought: Option<(i64, i32)>,
+    /// Metadata names no such topic.
+    pub(super) is_topic_gone: bool,
     /// It is under way to another shard; only while it is open.
     pub(super) moving: Option<Box<Moving>>,
     /// How far it has come.
@@ -134,6 +136,7 @@ impl Lanes {
             has_ended_in_order: false,
             seek: 0,
             sought: None,
+            is_topic_gone: false,
             moving: None,
             progress: Progress::default(),
         });

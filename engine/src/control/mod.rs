@@ -466,6 +466,9 @@ impl Control {
         if aftermath.coordinator_wanted {
             self.forget_coordinator(now);
         }
+        if aftermath.metadata_wanted {
+            self.metadata.want(now);
+        }
         if aftermath.member.is_some() {
             self.give_up_closed();
         }

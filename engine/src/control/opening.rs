@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
+use millstream_protocol::request::ErrorCode;
+
 use super::Control;
 use super::lanes::Phase;
 use super::positions::{Finding, Purpose};
@@ -115,9 +117,10 @@ impl Control {
         let mut commands = Vec::new();
         let mut recreated = Vec::new();
         for lane in self.lanes.iter_mut() {
-            let Some(topic) = self.metadata.topic(&lane.at.topic).filter(|topic| topic.error.is_ok()) else {
-                continue;
-            };
+            let topic = self.metadata.topic(&lane.at.topic);
+            lane.is_topic_gone =
+                topic.is_none_or(|topic| topic.error == ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
+            let Some(topic) = topic.filter(|topic| topic.error.is_ok()) else { continue };
             if is_another(&topic.topic, &lane.topic) {
                 recreated.push((lane.id, lane.at.clone()));
                 continue;
