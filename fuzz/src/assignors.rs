@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use millstream_protocol::group::TopicPartition;
-use millstream_protocol::group::assignor::{Assignor, Claim, Member, PartitionCounts};
+use millstream_protocol::group::assignor::{Assignor, Claim, Member, PartitionCounts, PartitionRacks};
 use millstream_protocol::group::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
 
 use crate::input::Input;
@@ -19,6 +19,8 @@ const TOPICS: [&str; 4] = ["a", "b", "c", "unknown"];
 const MEMORY_PER_BYTE: usize = 64;
 const MEMORY_BYTES: usize = 1 << 10;
 const MEMBERS_MAX: usize = 8;
+/// One more than that is no rack.
+const RACKS: [&str; 3] = ["a", "b", "c"];
 
 /// Decodes bytes in bounded memory, and writes and reads them again; assigns every partition that somebody wants to one
 /// who wants it, but for those that change hands cooperatively.
@@ -68,8 +70,13 @@ fn any_group(input: &mut Input<'_>) {
         TOPICS[..3].iter().map(|topic| (Arc::from(*topic), i32::from(input.byte() % 9))).collect();
     let count = 1 + input.below(MEMBERS_MAX);
     let members: Vec<Member> = (0..count).map(|at| member(at, input)).collect();
+    let racks = counts.iter().map(|(topic, count)| {
+        let set = |_| RACKS.iter().filter(|_| input.bool()).map(|rack| Arc::from(*rack)).collect();
+        (Arc::clone(topic), (0..*count).map(set).collect())
+    });
+    let racks: PartitionRacks = racks.collect();
     for assignor in ALL {
-        let assigned = assignor.assign(&members, &counts);
+        let assigned = assignor.assign(&members, &counts, &racks);
         assert_eq!(assigned.len(), members.len(), "one entry per member");
         let owners = owners(&members, &counts, &assigned);
         if assignor == Assignor::CooperativeSticky {
@@ -78,7 +85,7 @@ fn any_group(input: &mut Input<'_>) {
             is_complete(&members, &counts, &owners);
         }
         // The same members in the same order get the same: the leader may be asked twice.
-        assert_eq!(assignor.assign(&members, &counts), assigned);
+        assert_eq!(assignor.assign(&members, &counts, &racks), assigned);
     }
 }
 
@@ -95,6 +102,7 @@ fn member(at: usize, input: &mut Input<'_>) -> Member {
         instance_id: (shape & 0x10 != 0).then(|| format!("i{}", shape >> 5)),
         topics: topics.map(|(_, topic)| Arc::from(*topic)).collect(),
         claim: Claim { partitions, generation: i32::from(input.byte() as i8) },
+        rack: RACKS.get(usize::from(shape >> 6)).map(|rack| Arc::from(*rack)),
     }
 }
 

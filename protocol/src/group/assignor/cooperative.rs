@@ -37,6 +37,7 @@ mod tests {
             instance_id: None,
             topics: vec!["t".into()],
             claim: Claim { partitions, generation },
+            rack: None,
         }
     }
 

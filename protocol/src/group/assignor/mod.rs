@@ -2,16 +2,17 @@
 //!
 //! `range` and `roundrobin` give what the Java client's give for the same members. The sticky ones read and write the
 //! same bytes as Java's and keep the same promises (balance, then as few moves as that takes), so that any member may
-//! lead a mixed group; which of several equally good assignments comes out is their own. Rack-aware assignment is not
-//! done.
+//! lead a mixed group; which of several equally good assignments comes out is their own. Of the racks that members name
+//! (KIP-881) `range` takes account, as Java's does; the others do not.
 
 mod claim;
 mod cooperative;
+mod racks;
 mod range;
 mod round_robin;
 mod sticky;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub use claim::Claim;
@@ -45,10 +46,15 @@ pub struct Member {
     pub topics: Vec<Arc<str>>,
     /// What it says that it owns, or had last.
     pub claim: Claim,
+    /// The rack that it is in, where it says that.
+    pub rack: Option<Arc<str>>,
 }
 
 /// How many partitions each topic has; a topic that does not exist is left out.
 pub type PartitionCounts = BTreeMap<Arc<str>, i32>;
+
+/// In which racks each partition of each topic has replicas, by partition. What is not known is left out.
+pub type PartitionRacks = BTreeMap<Arc<str>, Vec<BTreeSet<Arc<str>>>>;
 
 impl Assignor {
     /// The name on the wire, which all members must share.
@@ -87,11 +93,17 @@ impl Assignor {
 
     /// Shares out every partition of every topic that a member wants and that exists, each to one member; but under
     /// [`Assignor::CooperativeSticky`] those that change hands to nobody yet. The result has one entry per member, in
-    /// the order given.
-    pub fn assign(self, members: &[Member], counts: &PartitionCounts) -> Vec<Vec<TopicPartition>> {
+    /// the order given. [`Assignor::Range`] gives members what has replicas in their rack, as far as `racks` tell and
+    /// even shares allow.
+    pub fn assign(
+        self,
+        members: &[Member],
+        counts: &PartitionCounts,
+        racks: &PartitionRacks,
+    ) -> Vec<Vec<TopicPartition>> {
         let order = ranked(members);
         match self {
-            Assignor::Range => range::assign(members, &order, counts),
+            Assignor::Range => range::assign(members, &order, counts, racks),
             Assignor::RoundRobin => round_robin::assign(members, &order, counts),
             Assignor::Sticky => sticky::assign(members, &order, counts),
             Assignor::CooperativeSticky => {
@@ -143,7 +155,7 @@ mod tests {
 
     fn member(id: &str, topics: &[&str]) -> Member {
         let topics = topics.iter().map(|topic| Arc::from(*topic)).collect();
-        Member { member_id: id.to_owned(), instance_id: None, topics, claim: Claim::default() }
+        Member { member_id: id.to_owned(), instance_id: None, topics, claim: Claim::default(), rack: None }
     }
 
     fn counts(counts: &[(&str, i32)]) -> PartitionCounts {
@@ -152,7 +164,7 @@ mod tests {
 
     /// Assignments as text: "a0 a1 | b0".
     fn assigned(assignor: Assignor, members: &[Member], counts: &PartitionCounts) -> String {
-        let all = assignor.assign(members, counts);
+        let all = assignor.assign(members, counts, &PartitionRacks::new());
         assert_eq!(all.len(), members.len());
         let names = |list: &Vec<TopicPartition>| {
             list.iter().map(|p| format!("{}{}", p.topic, p.partition)).collect::<Vec<_>>().join(" ")
@@ -228,7 +240,8 @@ mod tests {
                 .collect();
             for assignor in ALL {
                 let mut all: Vec<TopicPartition> = Vec::new();
-                for (member, list) in members.iter().zip(assignor.assign(&members, &counts)) {
+                let assigned = assignor.assign(&members, &counts, &PartitionRacks::new());
+                for (member, list) in members.iter().zip(assigned) {
                     assert!(list.iter().all(|partition| member.topics.contains(&partition.topic)));
                     all.extend(list);
                 }

@@ -234,7 +234,7 @@ fn rightful(members: &[Member]) -> BTreeMap<(&str, i32), usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::assignor::{Assignor, Claim};
+    use crate::group::assignor::{Assignor, Claim, PartitionRacks};
 
     fn member(id: &str, topics: &[&str], claimed: &[(&str, i32)], generation: i32) -> Member {
         let partitions = claimed.iter().map(|&(topic, at)| TopicPartition::new(topic, at)).collect();
@@ -243,6 +243,7 @@ mod tests {
             instance_id: None,
             topics: topics.iter().map(|topic| Arc::from(*topic)).collect(),
             claim: Claim { partitions, generation },
+            rack: None,
         }
     }
 
@@ -254,7 +255,8 @@ mod tests {
         let names = |list: &Vec<TopicPartition>| {
             list.iter().map(|p| format!("{}{}", p.topic, p.partition)).collect::<Vec<_>>().join(" ")
         };
-        assignor.assign(members, counts).iter().map(names).collect::<Vec<_>>().join(" | ")
+        let assigned = assignor.assign(members, counts, &PartitionRacks::new());
+        assigned.iter().map(names).collect::<Vec<_>>().join(" | ")
     }
 
     fn sticky(members: &[Member], partitions: &[(&str, i32)]) -> String {
@@ -350,7 +352,7 @@ mod tests {
                 } else {
                     members.remove(random.usize(0..members.len()));
                 }
-                let assigned = Assignor::Sticky.assign(&members, &counts);
+                let assigned = Assignor::Sticky.assign(&members, &counts, &PartitionRacks::new());
                 assert_balanced(&members, &assigned, seed);
                 if is_uniform {
                     assert_sticky(&members, &assigned, seed);

@@ -1,5 +1,6 @@
 //! What a member of a classic group is configured with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::group::assignor::Assignor;
@@ -11,6 +12,8 @@ pub struct ClassicConfig {
     pub group_id: String,
     /// `group.instance.id`, which makes the member static: it does not leave when it stops.
     pub group_instance_id: Option<String>,
+    /// `client.rack`, told to the group's leader.
+    pub client_rack: Option<Arc<str>>,
     /// `session.timeout.ms`.
     pub session_timeout: Duration,
     /// `heartbeat.interval.ms`.
@@ -35,6 +38,7 @@ impl ClassicConfig {
         ClassicConfig {
             group_id: group_id.into(),
             group_instance_id: None,
+            client_rack: None,
             session_timeout: Duration::from_secs(45),
             heartbeat_interval: Duration::from_secs(3),
             rebalance_timeout: Duration::from_secs(300),

@@ -30,7 +30,7 @@ mod config;
 mod requests;
 mod responses;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,7 +39,7 @@ use bytes::Bytes;
 pub use config::ClassicConfig;
 use requests::{Identity, Versions};
 
-use super::assignor::{Assignor, Claim, Member, PartitionCounts};
+use super::assignor::{Assignor, Claim, Member, PartitionCounts, PartitionRacks};
 use super::consumer_protocol::{Assignment, CONSUMER_PROTOCOL_VERSION, Subscription};
 use super::{
     GroupAction, GroupError, GroupRequest, GroupRequestKind, LostReason, MembershipOperation, TopicPartition,
@@ -66,6 +66,8 @@ pub struct ClassicGroup {
     last: Claim,
     /// What the leader knows of the group; `None` on a follower.
     leading: Option<Leading>,
+    /// As said last.
+    racks: PartitionRacks,
     /// What the coordinator picked for this generation.
     assignor: Assignor,
     events: VecDeque<GroupAction>,
@@ -129,8 +131,15 @@ struct Leading {
     members: Vec<Member>,
     /// Every topic that a member wants.
     topics: BTreeSet<Arc<str>>,
-    /// The counts that the current assignment was made with, of those topics.
-    counts: Option<PartitionCounts>,
+    /// What the current assignment was made with, of those topics.
+    known: Option<Known>,
+}
+
+/// What metadata says of topics, as far as it makes a difference to an assignment.
+#[derive(Debug, Clone, PartialEq)]
+struct Known {
+    counts: PartitionCounts,
+    racks: PartitionRacks,
 }
 
 impl ClassicGroup {
@@ -151,6 +160,7 @@ impl ClassicGroup {
             giving_up: Vec::new(),
             last: Claim::default(),
             leading: None,
+            racks: PartitionRacks::new(),
             assignor: config.assignors[0],
             events: VecDeque::new(),
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
@@ -212,28 +222,34 @@ impl ClassicGroup {
         }
     }
 
+    /// Where replicas are, as far as that is known. To be said before the counts, which make use of it.
+    pub fn set_partition_racks(&mut self, racks: PartitionRacks) {
+        self.racks = racks;
+    }
+
     /// How many partitions the topics of [`GroupAction::NeedMetadata`] have.
     pub fn set_partition_counts(&mut self, counts: &PartitionCounts) {
         let (State::Assigning, Some(leading)) = (&self.state, &mut self.leading) else { return };
-        let counts = of_interest(counts, &leading.topics);
-        let assigned = self.assignor.assign(&leading.members, &counts);
+        let known = leading.of_interest(self.assignor, counts, &self.racks);
+        let assigned = self.assignor.assign(&leading.members, &known.counts, &known.racks);
         let members = leading.members.iter().map(|member| member.member_id.clone());
         let bytes = assigned.into_iter().map(|partitions| {
             let assignment = Assignment { partitions, user_data: None };
             Bytes::from(assignment.encode(CONSUMER_PROTOCOL_VERSION))
         });
         let assignments = members.zip(bytes).collect();
-        leading.counts = Some(counts);
+        leading.known = Some(known);
         self.state = State::Syncing(assignments);
     }
 
-    /// Metadata was refreshed: the leader joins again if a topic of the group has gained or lost partitions.
+    /// Metadata was refreshed: the leader joins again if a topic of the group has gained or lost partitions, or where
+    /// members name racks, if replicas are elsewhere.
     pub fn metadata_changed(&mut self, counts: &PartitionCounts) {
         let Some(leading) = self.leading.as_mut().filter(|_| self.state == State::Stable) else { return };
-        let counts = of_interest(counts, &leading.topics);
+        let known = leading.of_interest(self.assignor, counts, &self.racks);
         // A leader that has returned did not assign, and compares with what it finds.
-        if *leading.counts.get_or_insert_with(|| counts.clone()) != counts {
-            self.rebalance("partition counts changed");
+        if *leading.known.get_or_insert_with(|| known.clone()) != known {
+            self.rebalance("partition counts or racks changed");
         }
     }
 
@@ -413,7 +429,7 @@ impl ClassicGroup {
             owned: self.owned.clone(),
             // Owned partitions are owned since the last assignment, whatever generation is under way.
             generation: if self.owned.is_empty() { -1 } else { self.last.generation },
-            rack: None,
+            rack: self.config.client_rack.as_deref().map(str::to_owned),
         };
         subscription.encode(CONSUMER_PROTOCOL_VERSION)
     }
@@ -563,9 +579,20 @@ impl ClassicGroup {
     }
 }
 
-fn of_interest(counts: &PartitionCounts, topics: &BTreeSet<Arc<str>>) -> PartitionCounts {
-    let known = topics.iter().filter_map(|topic| counts.get_key_value(topic));
-    known.map(|(topic, count)| (topic.clone(), *count)).collect()
+impl Leading {
+    /// Of what is known, what makes a difference to this group.
+    fn of_interest(&self, assignor: Assignor, counts: &PartitionCounts, racks: &PartitionRacks) -> Known {
+        let by_racks = assignor == Assignor::Range && self.members.iter().any(|member| member.rack.is_some());
+        let racks_of = |topic| racks.get_key_value(topic).filter(|_| by_racks);
+        Known {
+            counts: owned(self.topics.iter().filter_map(|topic| counts.get_key_value(topic))),
+            racks: owned(self.topics.iter().filter_map(racks_of)),
+        }
+    }
+}
+
+fn owned<'a, T: Clone + 'a>(of_topics: impl Iterator<Item = (&'a Arc<str>, &'a T)>) -> BTreeMap<Arc<str>, T> {
+    of_topics.map(|(topic, known)| (Arc::clone(topic), known.clone())).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the coordinator's answers, and its errors, do to a member.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -264,7 +265,7 @@ fn lead(
     members: &[kafka_protocol::messages::join_group_response::JoinGroupResponseMember],
     assignor: Assignor,
 ) -> Result<Leading, (String, ConsumerProtocolError)> {
-    let mut leading = Leading { members: Vec::new(), topics: BTreeSet::new(), counts: None };
+    let mut leading = Leading { members: Vec::new(), topics: BTreeSet::new(), known: None };
     for member in members {
         let member_id = member.member_id.to_string();
         let subscription = match Subscription::decode(&member.metadata) {
@@ -275,7 +276,8 @@ fn lead(
         let topics = subscription.topics;
         leading.topics.extend(topics.iter().cloned());
         let instance_id = member.group_instance_id.as_ref().map(StrBytes::to_string);
-        leading.members.push(Member { member_id, instance_id, topics, claim });
+        let rack = subscription.rack.filter(|rack| !rack.is_empty()).map(Arc::from);
+        leading.members.push(Member { member_id, instance_id, topics, claim, rack });
     }
     Ok(leading)
 }

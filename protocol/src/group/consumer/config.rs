@@ -9,6 +9,8 @@ pub struct ConsumerConfig {
     pub group_id: String,
     /// `group.instance.id`, which makes the member static: what it owns waits for its return.
     pub group_instance_id: Option<String>,
+    /// `client.rack`, for the coordinator's assignors.
+    pub client_rack: Option<String>,
     /// `group.remote.assignor`: the broker's choice where it is `None`.
     pub remote_assignor: Option<String>,
     /// `max.poll.interval.ms`: how long the coordinator waits for what this member is to give up.
@@ -29,6 +31,7 @@ impl ConsumerConfig {
         ConsumerConfig {
             group_id: group_id.into(),
             group_instance_id: None,
+            client_rack: None,
             remote_assignor: None,
             rebalance_timeout: Duration::from_secs(300),
             request_timeout: Duration::from_secs(30),

@@ -70,6 +70,7 @@ impl Identity {
         if unsaid.everything {
             let timeout_ms = i32::try_from(config.rebalance_timeout.as_millis()).unwrap_or(i32::MAX);
             body.rebalance_timeout_ms = timeout_ms;
+            body.rack_id = config.client_rack.clone().map(StrBytes::from_string);
             body.server_assignor = config.remote_assignor.clone().map(StrBytes::from_string);
         }
         if unsaid.subscription {

@@ -27,6 +27,34 @@ fn every_version_of_the_join_works() {
 }
 
 #[test]
+fn the_leader_shares_out_by_the_racks_that_members_name_and_joins_again_when_replicas_have_moved() {
+    let config =
+        |rack: &str| ClassicConfig { client_rack: Some(rack.into()), seed: 1, ..ClassicConfig::new("g") };
+    let mut world = World::with(vec![config("b"), config("a")]);
+    let place = |racks: &str| {
+        let sets = racks.chars().map(|rack| [Arc::from(rack.to_string())].into()).collect();
+        PartitionRacks::from([(Arc::from("t"), sets)])
+    };
+    world.groups.iter_mut().for_each(|group| group.set_partition_racks(place("abab")));
+    world.groups.iter_mut().for_each(ClassicGroup::start);
+    world.pass(10_000 * MS);
+    assert_eq!((world.owned(0), world.owned(1)), ("t-1 t-3".to_owned(), "t-0 t-2".to_owned()));
+    let generation = world.groups[0].generation();
+    let counts = world.counts.clone();
+    for (racks, first, second, rebalances) in
+        [("abab", "t-1 t-3", "t-0 t-2", 0), ("bbaa", "t-0 t-1", "t-2 t-3", 1)]
+    {
+        for group in &mut world.groups {
+            group.set_partition_racks(place(racks));
+            group.metadata_changed(&counts);
+        }
+        world.pass(10_000 * MS);
+        assert_eq!((world.owned(0), world.owned(1)), (first.to_owned(), second.to_owned()));
+        assert_eq!(world.groups[0].generation(), generation + rebalances);
+    }
+}
+
+#[test]
 fn a_second_member_gets_its_share_after_the_first_has_given_everything_up() {
     let mut world = World::joined();
     let mut second = World::new(1);

@@ -4,11 +4,15 @@ use super::*;
 
 #[test]
 fn a_join_says_everything_and_later_heartbeats_only_what_has_changed() {
-    let mut talk = Talk::new(ConsumerConfig { remote_assignor: Some("range".to_owned()), ..config() });
+    let mut talk = Talk::new(ConsumerConfig {
+        client_rack: Some("r".to_owned()),
+        remote_assignor: Some("range".to_owned()),
+        ..config()
+    });
     let join = talk.request().unwrap();
     assert_eq!((join.member_epoch, join.member_id.len()), (0, 36), "{join:?}");
     assert!(is_full(&join));
-    assert_eq!(join.server_assignor.as_deref(), Some("range"));
+    assert_eq!((join.server_assignor.as_deref(), join.rack_id.as_deref()), (Some("range"), Some("r")));
     assert_eq!(said(&join), Some(vec![]));
     talk.answer(good(1));
     assert_eq!(talk.request(), None, "there is nothing to say before the interval is over");
@@ -17,9 +21,32 @@ fn a_join_says_everything_and_later_heartbeats_only_what_has_changed() {
     assert_eq!((next.member_epoch, next.member_id.clone()), (1, join.member_id));
     assert_eq!(next.rebalance_timeout_ms, -1);
     assert_eq!(
-        (next.subscribed_topic_names, next.topic_partitions, next.server_assignor),
-        (None, None, None)
+        (next.subscribed_topic_names, next.topic_partitions, next.server_assignor, next.rack_id),
+        (None, None, None, None)
     );
+}
+
+#[test]
+fn a_pattern_is_said_with_the_join_and_what_it_is_resolved_to_later_is_owned_once_its_topics_have_names() {
+    let mut talk = Talk::new(config());
+    talk.group.subscribe([], Some(Arc::from("t|u")));
+    let join = talk.request().unwrap();
+    assert_eq!(
+        (join.subscribed_topic_names, join.subscribed_topic_regex.as_deref()),
+        (Some(vec![]), Some("t|u"))
+    );
+    // It is not resolved yet.
+    talk.answer(assigning(1, &[]));
+    talk.settle();
+    assert_eq!(talk.news(), ["assigned  in 1"]);
+    talk.pass(INTERVAL);
+    assert_eq!(talk.request().unwrap().subscribed_topic_regex, None);
+    talk.answer(assigning(2, &[(T, &[0]), (U, &[3])]));
+    assert_eq!(talk.settle().len(), 0);
+    assert_eq!(talk.news(), ["names of 2"]);
+    talk.name_topics();
+    talk.settle();
+    assert_eq!(talk.news().last().map(String::as_str), Some("assigned t-0 u-3 in 2"));
 }
 
 #[test]
