@@ -37,6 +37,15 @@ pub enum Error {
     #[error("{0}")]
     Subscription(&'static str),
 
+    /// A pattern of topics that cannot be read.
+    #[error("the topic pattern {pattern:?} is not valid: {reason}")]
+    Pattern {
+        /// The pattern, as much of it as is needed to know it.
+        pattern: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A partition is not owned by this engine now.
     #[error("{topic}-{partition} is not owned by this engine now")]
     NotOwned {

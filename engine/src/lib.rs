@@ -136,6 +136,8 @@ mod pages {
     struct Memory;
     #[doc = include_str!("../../docs/moving.md")]
     struct Moving;
+    #[doc = include_str!("../../docs/subscribing.md")]
+    struct Subscribing;
     #[doc = include_str!("../../docs/testing.md")]
     struct Testing;
     #[doc = include_str!("../../docs/threads.md")]

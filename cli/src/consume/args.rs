@@ -19,7 +19,8 @@ Consumes a Kafka cluster, a shard per core, and writes the records to standard o
 
 What and where:
   -b BROKERS      host:port,... to ask first
-  -t TOPIC        a topic; several may be named, with -t or without
+  -t TOPIC        a topic; several may be named, with -t or without. With -G it may be a pattern instead: a regular
+                  expression that begins with ^, such as ^orders-, is about all topics in whose names it is found
   -p LIST         these partitions only, such as 3 or 0,4-7 (without -G)
   -G GROUP        as a member of this group: the group assigns the partitions, and offsets are committed
   -o OFFSET       where to start (default: beginning; with -G: stored, and where nothing is stored
@@ -81,7 +82,10 @@ pub(crate) enum Mode {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ConsumeArgs {
     pub(crate) brokers: Option<String>,
+    /// None where there is a pattern.
     pub(crate) topics: Vec<String>,
+    /// Found in the names of the topics that are meant.
+    pub(crate) pattern: Option<String>,
     pub(crate) mode: Mode,
     pub(crate) start: Option<Offset>,
     pub(crate) stop_at_timestamp_ms: Option<i64>,
@@ -158,6 +162,24 @@ impl Raw {
         Ok(())
     }
 
+    /// As in librdkafka and kcat, a topic that begins with ^ is a pattern.
+    fn take_pattern(&mut self) -> Result<Option<String>, Failure> {
+        let Some(at) = self.topics.iter().position(|topic| topic.starts_with('^')) else { return Ok(None) };
+        let pattern = self.topics.remove(at);
+        if self.list {
+            return Err(usage(format_args!("-L lists topics by name, or all: leave {pattern} out")));
+        }
+        if self.group.is_none() {
+            return Err(usage(format_args!("{pattern} is a pattern, which needs a group: say -G GROUP")));
+        }
+        if let Some(other) = self.topics.first() {
+            return Err(usage(format_args!(
+                "a pattern goes alone: join {pattern} and {other} in one, such as ^(a|b)"
+            )));
+        }
+        Ok(Some(pattern))
+    }
+
     fn check(mut self) -> Result<ConsumeArgs, Failure> {
         if self.topics.is_empty() && !self.list {
             return Err(usage("no topic is named: say -t TOPIC"));
@@ -167,6 +189,7 @@ impl Raw {
         }
         self.topics.sort_unstable();
         self.topics.dedup();
+        let pattern = self.take_pattern()?;
         let output = match (self.quiet, self.json, self.format) {
             (true, _, _) => Output::Quiet,
             (false, true, None) => Output::Json,
@@ -189,6 +212,7 @@ impl Raw {
         Ok(ConsumeArgs {
             brokers: self.brokers,
             topics: self.topics,
+            pattern,
             mode,
             start: self.start,
             stop_at_timestamp_ms: self.stop_at_timestamp_ms,
@@ -277,6 +301,13 @@ mod tests {
     }
 
     #[test]
+    fn in_a_group_a_topic_that_begins_with_a_caret_is_a_pattern() {
+        let args = read(&["-b", "k", "-G", "g", "^orders-"]).unwrap();
+        assert_eq!((args.pattern.as_deref(), args.topics.len()), (Some("^orders-"), 0));
+        assert_eq!(read(&["-b", "k", "-G", "g", "orders-"]).unwrap().pattern, None);
+    }
+
+    #[test]
     fn letters_and_values_may_be_joined() {
         let args = read(&["-bk", "-tt", "-obeginning", "-eqJ"]).unwrap();
         assert_eq!(
@@ -298,6 +329,10 @@ mod tests {
             (&["-t", ""], "is no topic"),
             (&["-t", "t", "-f", "%s", "-J"], "-f and -J"),
             (&["-t", "t", "-G", "g", "-p", "1"], "-p goes without -G"),
+            (&["-t", "^t"], "^t is a pattern, which needs a group: say -G"),
+            (&["-G", "g", "^t", "u"], "join ^t and u in one"),
+            (&["-G", "g", "^t", "^u"], "join ^t and ^u in one"),
+            (&["-L", "-t", "^t"], "leave ^t out"),
             (&["-t", "t", "-G", "g", "-o", "7"], "with -G"),
             (&["-t", "t", "-G", "g", "-o", "e@7"], "without -G"),
             (&["-t", "t", "-p", "3-1"], "-p 3-1"),

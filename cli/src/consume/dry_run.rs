@@ -58,9 +58,13 @@ fn partitions(
 ) -> Result<(), Failure> {
     let wanted = match &args.mode {
         Mode::Group(group) => {
+            let of = match &args.pattern {
+                Some(pattern) => format!("out of all topics in whose names {pattern} is found"),
+                None => "out of".to_owned(),
+            };
             _ = writeln!(
                 page,
-                "partitions: those that group {group} assigns, spread evenly over the shards, out of"
+                "partitions: those that group {group} assigns, spread evenly over the shards, {of}"
             );
             None
         }

@@ -114,7 +114,12 @@ fn prepare(args: &ConsumeArgs) -> Result<Prepared, Failure> {
 }
 
 fn in_group(builder: EngineBuilder, group: &str, args: &ConsumeArgs) -> EngineBuilder {
-    let builder = builder.group(group).topics(args.topics.iter().map(String::as_str));
+    let builder = match &args.pattern {
+        // What is found anywhere in a name there is the whole of a name here.
+        Some(pattern) => builder.topics_matching(format!(".*(?:{pattern}).*")),
+        None => builder.topics(args.topics.iter().map(String::as_str)),
+    };
+    let builder = builder.group(group);
     match args.start {
         Some(Offset::Beginning) => builder.property("auto.offset.reset", "earliest"),
         Some(Offset::End) => builder.property("auto.offset.reset", "latest"),

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use crate::common::{
     broker, consume, fill, millstream, signal, sorted_lines, stderr, stdout, summary, terminate,
 };
+use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[test]
@@ -141,6 +142,39 @@ fn a_group_goes_on_after_what_it_wrote_and_without_one_nothing_is_committed() {
     assert_eq!((second.lines().next(), second.lines().count()), (Some("0-37"), 63));
     let third = stdout(&consume(&broker, &[&group[..], &["-e"]].concat()));
     assert_eq!(third, "");
+}
+
+#[test]
+fn a_pattern_is_about_all_topics_in_whose_names_it_is_found() {
+    let broker = broker(1);
+    fill(&broker, 0, 0..10);
+    for topic in ["t-eu", "old-t"] {
+        broker.handle().create_topic(topic, 1).unwrap();
+        let mut batch = RecordBatchBuilder::new(0);
+        batch.append(&NewRecord { value: Some(b"0-0"), ..NewRecord::default() });
+        broker.handle().append(topic, 0, batch.finish().unwrap().into()).unwrap();
+    }
+    let arguments = ["-G", "g", "-o", "beginning", "^t", "-e", "-f", "%t@%o\\n"];
+    let mut expected: Vec<String> = (0..10).map(|offset| format!("t@{offset}")).collect();
+    expected.push("t-eu@0".to_owned());
+    expected.sort();
+    assert_eq!(sorted_lines(&consume(&broker, &arguments)), expected);
+}
+
+#[test]
+fn a_pattern_that_is_in_no_name_is_told_and_waited_for() {
+    let broker = broker(1);
+    let brokers = broker.bootstrap();
+    let mut child = millstream(&["consume", "-b", &brokers, "-G", "g", "^orders"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "^orders is in no topic's name: waiting for one\n");
+    terminate(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -30,7 +30,7 @@ pub static PROPERTIES: &[Property] = &[
         "client.rack",
         Kind::Text,
         "Where this process is, as broker.rack names it: brokers that select replicas by rack have records fetched from \
-         a follower there (KIP-392).",
+         a follower there (KIP-392), and the assignor range gives a member what has a replica there (KIP-881).",
     )
     .default(""),
     used(
@@ -160,6 +160,12 @@ pub static PROPERTIES: &[Property] = &[
         "Let a broker create a topic that is asked for and does not exist.",
     )
     .unlike_java("true", "a mistyped topic is to be an error, not a new topic (librdkafka's default too)"),
+    boolean(
+        "exclude.internal.topics",
+        "true",
+        "Leave Kafka's own topics out of those that match a pattern; they can be named all the same. With \
+         group.protocol=consumer the coordinator decides.",
+    ),
     millis(
         "metadata.max.age.ms",
         100,
@@ -367,14 +373,13 @@ pub static PROPERTIES: &[Property] = &[
     not_yet("config.providers", "values are taken as they are written"),
     not_yet("config.providers.*", "values are taken as they are written"),
     not_yet("share.*", "share groups are not supported"),
-    not_yet("topic.blacklist", "topics are named one by one"),
+    not_yet("topic.blacklist", "a pattern of topics is written so that it leaves out what is not meant"),
     // Known, and without effect.
     no_effect("key.deserializer", RUST),
     no_effect("value.deserializer", RUST),
     no_effect("interceptor.classes", RUST),
     no_effect("interceptors", RUST),
     no_effect("plugin.library.paths", RUST),
-    no_effect("exclude.internal.topics", "topics are named one by one, so none is picked by a pattern"),
     no_effect("bootstrap.resolve.timeout.ms", "names are resolved within default.api.timeout.ms"),
     no_effect("enable.metrics.push", METRICS),
     no_effect("metric.reporters", METRICS),

@@ -62,6 +62,8 @@ pub struct Config {
     pub check_crcs: bool,
     /// Create topics that are asked for.
     pub allow_auto_create_topics: bool,
+    /// Leave Kafka's own topics out of those that match a pattern.
+    pub exclude_internal_topics: bool,
     /// A broker answers a Fetch once it has this much.
     pub fetch_min_bytes: usize,
     /// The most to ask for in one Fetch.
@@ -289,6 +291,7 @@ impl Config {
             isolation_level: isolation_level(&values),
             check_crcs: values.boolean("check.crcs"),
             allow_auto_create_topics: values.boolean("allow.auto.create.topics"),
+            exclude_internal_topics: values.boolean("exclude.internal.topics"),
             fetch_min_bytes: values.size("fetch.min.bytes"),
             fetch_max_bytes: values.size("fetch.max.bytes"),
             fetch_max_wait: values.millis("fetch.max.wait.ms"),

@@ -12,6 +12,7 @@ use millstream_protocol::group::{
 };
 use millstream_protocol::request::{ErrorCode, RequestError, Unsupported, VersionTable};
 
+use super::seam::Subscription;
 use super::wire::CommitMember;
 use crate::config::{AssignmentStrategy, Config, GroupProtocol};
 
@@ -27,22 +28,27 @@ pub(super) enum GroupMember {
 use GroupMember::{Classic, Consumer};
 
 impl GroupMember {
-    /// A member that is about to join.
-    pub(super) fn new(config: &Config, group: &str, topics: &[Arc<str>], seed: u64) -> Self {
-        let topics = topics.iter().cloned();
+    /// A member that joins when it is started.
+    pub(super) fn new(config: &Config, group: &str, subscription: &Subscription, seed: u64) -> Self {
+        let topics = subscription.topics();
         match config.group_protocol {
             GroupProtocol::Classic => {
                 let mut member = ClassicGroup::new(classic(config, group, seed));
                 member.subscribe(topics);
-                member.start();
                 Classic(member)
             }
             GroupProtocol::Consumer => {
                 let mut member = ConsumerGroup::new(consumer(config, group, seed));
-                member.subscribe(topics, None);
-                member.start();
+                member.subscribe(topics, subscription.coordinators_pattern());
                 Consumer(member)
             }
+        }
+    }
+
+    /// See [`ClassicGroup::subscribe`]. Other members have their coordinator find out which topics those are.
+    pub(super) fn subscribe(&mut self, topics: Vec<Arc<str>>) {
+        if let Classic(member) = self {
+            member.subscribe(topics);
         }
     }
 

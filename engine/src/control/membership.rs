@@ -20,6 +20,7 @@ use super::Control;
 use super::brokers::{ChannelKey, Failure};
 use super::group_member::GroupMember;
 use super::lanes::{Lane, Phase};
+use super::matching::Matching;
 use super::seam::Subscription;
 use super::ticket::Ticket;
 use super::topic_partition::TopicPartition;
@@ -55,6 +56,10 @@ pub(super) struct Membership {
     counting: Option<(Vec<Arc<str>>, u64)>,
     /// The ids of topics that are assigned and cannot be named.
     unnamed: Vec<[u8; 16]>,
+    /// It is not known yet which topics match the pattern, and the member joins when it is.
+    waits_for_topics: bool,
+    /// It was joining when that was looked at last.
+    was_joining: bool,
     /// The member is out and joins again when its former lanes have closed.
     rejoins: bool,
     /// It is out of the group for good, or never was in.
@@ -71,17 +76,33 @@ struct Revoking {
 
 impl Membership {
     /// A member that is about to join.
-    pub(super) fn new(config: &Config, group: &str, topics: &[Arc<str>], seed: u64) -> Self {
+    pub(super) fn new(config: &Config, group: &str, subscription: &Subscription, seed: u64) -> Self {
+        let mut member = GroupMember::new(config, group, subscription, seed);
+        let waits_for_topics = subscription.own_pattern().is_some();
+        if !waits_for_topics {
+            member.start();
+        }
         Self {
-            group: GroupMember::new(config, group, topics, seed),
+            group: member,
             session: 0,
             is_coordinator_wanted: false,
             revoking: None,
             counting: None,
             unnamed: Vec::new(),
+            waits_for_topics,
+            // The first join looks at no metadata that it would not look at anyway.
+            was_joining: true,
             rejoins: false,
             is_out: false,
             max_poll_interval: config.max_poll_interval,
+        }
+    }
+
+    /// These topics match the pattern now.
+    pub(super) fn subscribe(&mut self, topics: Vec<Arc<str>>) {
+        self.group.subscribe(topics);
+        if std::mem::take(&mut self.waits_for_topics) {
+            self.group.start();
         }
     }
 
@@ -198,10 +219,15 @@ impl Control {
             self.carry_out(action, now);
         }
         let Some(membership) = &mut self.membership else { return };
-        if membership.is_joining()
-            && let Some(commits) = &mut self.commits
-        {
+        let is_joining = membership.is_joining();
+        let is_new_join = is_joining && !membership.was_joining;
+        membership.was_joining = is_joining || membership.waits_for_topics;
+        if is_joining && let Some(commits) = &mut self.commits {
             commits.interrupt();
+        }
+        if is_new_join {
+            // All members join now, so that one which sees the same topics as the others need not join again.
+            self.metadata.match_again(now);
         }
         self.use_topics(now);
     }
@@ -212,10 +238,12 @@ impl Control {
             let counting = membership.counting.iter().flat_map(|(topics, _)| topics);
             membership.group.watched_topics().into_iter().chain(counting.cloned())
         });
+        let matched = self.metadata.matching().into_iter().flat_map(Matching::topics).cloned();
         let topics: Vec<Arc<str>> = self
             .subscription
             .topics()
             .into_iter()
+            .chain(matched)
             .chain(watched)
             .chain(self.lookups.topics())
             .chain(self.changes.topics())
@@ -362,11 +390,7 @@ impl Control {
     }
 
     fn on_assigned(&mut self, partitions: &[GroupPartition], generation: i32, now: Instant) {
-        let Subscription::Group { start, .. } = &self.subscription else { return };
-        if self.stopping.is_some() {
-            return;
-        }
-        let start = *start;
+        let Some(start) = self.subscription.group_start().filter(|_| self.stopping.is_none()) else { return };
         let names =
             partitions.iter().map(|owned| TopicPartition::new(Arc::clone(&owned.topic), owned.partition));
         let partitions: Vec<TopicPartition> = names.collect();

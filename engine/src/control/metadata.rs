@@ -8,6 +8,7 @@ use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::ErrorCode;
 
 use super::brokers::BrokerAddress;
+use super::matching::Matching;
 use super::topic_partition::TopicPartition;
 use super::wire::{MetadataAnswer, PartitionMetadata, TopicMetadata};
 use crate::link::{Leader, Topic};
@@ -21,6 +22,8 @@ pub(super) struct Metadata {
     in_use: BTreeSet<Arc<str>>,
     /// Topics whose names are wanted.
     unnamed: BTreeSet<[u8; 16]>,
+    /// Kept where topics are subscribed to by a pattern.
+    matching: Option<Matching>,
     topics: BTreeMap<Arc<str>, TopicState>,
     brokers: BTreeMap<i32, BrokerAddress>,
     max_age: Duration,
@@ -53,8 +56,8 @@ pub(super) struct TopicState {
 /// The topics of a question.
 #[derive(Debug)]
 pub(super) struct AskedTopics {
-    /// Those that have names.
-    pub(super) names: Vec<Arc<str>>,
+    /// Those that have names; `None` asks for all that there are.
+    pub(super) names: Option<Vec<Arc<str>>>,
     /// Those of which only the id is known.
     pub(super) ids: Vec<[u8; 16]>,
 }
@@ -66,14 +69,17 @@ pub(super) struct Changes {
     pub(super) brokers: bool,
     /// A topic's partitions, leaders or id changed.
     pub(super) topics: bool,
+    /// Other topics match the pattern, or it is known for the first time which do.
+    pub(super) matches: bool,
 }
 
 impl Metadata {
     /// Knows nothing, and is due at once.
-    pub(super) fn new(max_age: Duration, backoff: Backoff, now: Instant) -> Self {
+    pub(super) fn new(max_age: Duration, backoff: Backoff, matching: Option<Matching>, now: Instant) -> Self {
         Self {
             in_use: BTreeSet::new(),
             unnamed: BTreeSet::new(),
+            matching,
             topics: BTreeMap::new(),
             brokers: BTreeMap::new(),
             max_age,
@@ -89,7 +95,8 @@ impl Metadata {
     /// Replaces the topics in use; asks at once when there are new ones.
     pub(super) fn use_topics(&mut self, topics: impl IntoIterator<Item = Arc<str>>, now: Instant) {
         let topics: BTreeSet<Arc<str>> = topics.into_iter().collect();
-        let has_new = topics.iter().any(|topic| !self.in_use.contains(topic));
+        let is_new = |topic| !self.in_use.contains(topic) && !self.is_complete(topic);
+        let has_new = topics.iter().any(is_new);
         self.topics.retain(|name, _| topics.contains(name));
         self.in_use = topics;
         if has_new {
@@ -127,8 +134,22 @@ impl Metadata {
         self.due = None;
         self.wanted_again = false;
         self.asking_since.get_or_insert(now);
-        let (names, ids) = (self.in_use.iter().cloned().collect(), self.unnamed.iter().copied().collect());
-        Some(AskedTopics { names, ids })
+        let is_about_all = self.matching.as_mut().is_some_and(|matching| matching.ask(now));
+        let names = (!is_about_all).then(|| self.in_use.iter().cloned().collect());
+        Some(AskedTopics { names, ids: self.unnamed.iter().copied().collect() })
+    }
+
+    /// The topics that match the pattern, where one was subscribed to.
+    pub(super) fn matching(&self) -> Option<&Matching> {
+        self.matching.as_ref()
+    }
+
+    /// The topics that match are to be found out anew, where a pattern was subscribed to.
+    pub(super) fn match_again(&mut self, now: Instant) {
+        if let Some(matching) = &mut self.matching {
+            matching.look_again(now);
+            self.want(now);
+        }
     }
 
     /// When the next question is due.
@@ -138,6 +159,9 @@ impl Metadata {
 
     /// The question was not answered.
     pub(super) fn failed(&mut self, now: Instant, rng: &mut fastrand::Rng) {
+        if let Some(matching) = &mut self.matching {
+            matching.failed(now);
+        }
         self.not_before = now + self.backoff.failed(rng);
         self.due = Some(self.not_before);
     }
@@ -148,11 +172,15 @@ impl Metadata {
         self.asking_since = None;
         let brokers: BTreeMap<_, _> =
             answer.brokers.into_iter().take(MAX_BROKERS).map(|b| (b.id, b)).collect();
-        let mut changes = Changes { brokers: brokers != self.brokers, topics: false };
+        let mut changes = Changes { brokers: brokers != self.brokers, ..Changes::default() };
         self.brokers = brokers;
+        if let Some(matching) = &mut self.matching {
+            changes.matches = matching.apply(&answer.topics, self.max_age, now);
+        }
         for topic in answer.topics {
             let is_named = self.unnamed.contains(&topic.id);
-            if self.in_use.contains(&topic.name) || is_named {
+            let is_matched = || self.matching.as_ref().is_some_and(|known| known.contains(&topic.name));
+            if self.in_use.contains(&topic.name) || is_named || is_matched() {
                 changes.topics |= self.apply_topic(topic);
             }
         }
@@ -160,11 +188,12 @@ impl Metadata {
             self.backoff.reset();
         }
         self.not_before = now + self.backoff.failed(rng);
-        let incomplete =
-            self.in_use.iter().any(|name| !self.topics.get(name).is_some_and(TopicState::is_complete));
+        let incomplete = self.in_use.iter().any(|name| !self.is_complete(name));
         let unnamed = self.unnamed.iter().any(|id| !self.topics.values().any(|known| known.topic.id == *id));
         let again = self.wanted_again || incomplete || unnamed;
-        self.due = Some(if again { self.not_before } else { now + self.max_age });
+        let due = if again { self.not_before } else { now + self.max_age };
+        let matching_due = self.matching.as_ref().and_then(Matching::due);
+        self.due = Some(matching_due.map_or(due, |at| due.min(at.max(self.not_before))));
         changes
     }
 
@@ -228,6 +257,10 @@ impl Metadata {
     /// Answers taken in so far.
     pub(super) fn answers(&self) -> u64 {
         self.answers
+    }
+
+    fn is_complete(&self, name: &Arc<str>) -> bool {
+        self.topics.get(name).is_some_and(TopicState::is_complete)
     }
 
     fn apply_topic(&mut self, answer: TopicMetadata) -> bool {
@@ -296,14 +329,15 @@ mod tests {
 
     fn answer(epoch: i32, leader: i32, error: ErrorCode) -> MetadataAnswer {
         let partition = PartitionMetadata { partition: 0, leader: Some(Leader { broker: leader, epoch }) };
-        let topic = TopicMetadata { name: "t".into(), error, id: [1; 16], partitions: vec![partition] };
+        let partitions = vec![partition];
+        let topic = TopicMetadata { name: "t".into(), error, id: [1; 16], is_internal: false, partitions };
         let broker = BrokerAddress { id: leader, host: "h".into(), port: 9092 };
         MetadataAnswer { error: ErrorCode::NONE, brokers: vec![broker], topics: vec![topic] }
     }
 
     fn metadata(now: Instant) -> (Metadata, fastrand::Rng) {
         let backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
-        let mut metadata = Metadata::new(Duration::from_secs(300), backoff, now);
+        let mut metadata = Metadata::new(Duration::from_secs(300), backoff, None, now);
         metadata.use_topics([Arc::from("t")], now);
         (metadata, fastrand::Rng::with_seed(7))
     }

@@ -21,10 +21,12 @@ mod group_member;
 mod health;
 mod lanes;
 mod lookups;
+mod matching;
 mod membership;
 mod metadata;
 mod moves;
 mod opening;
+mod pattern;
 mod positions;
 mod progress;
 mod reassign;
@@ -50,6 +52,7 @@ use millstream_protocol::backoff::Backoff;
 use millstream_protocol::request::ErrorCode;
 
 pub(crate) use brokers::Endpoint;
+pub(crate) use pattern::Pattern;
 pub(crate) use seam::{
     AssignedTopic, ControlSetup, LaneInfo, OffsetsReply, Outcome, Output, OverdueBatch, Request, Snapshot,
     Subscription, WallClock,
@@ -70,6 +73,7 @@ use fences::Fences;
 use health::Since;
 use lanes::Lanes;
 use lookups::Lookups;
+use matching::Matching;
 use membership::Membership;
 use metadata::{AskedTopics, Metadata};
 use positions::{PositionRules, Positions};
@@ -144,12 +148,15 @@ impl Control {
             request_timeout: config.request_timeout,
         };
         let membership = match (&group, &subscription) {
-            (Some(group), Subscription::Group { topics, .. }) => {
-                Some(Membership::new(&config, group, topics, rng.u64(..)))
+            (Some(group), Subscription::Group { .. } | Subscription::Pattern { .. }) => {
+                Some(Membership::new(&config, group, &subscription, rng.u64(..)))
             }
             _ => None,
         };
-        let mut metadata = Metadata::new(config.metadata_max_age, backoff(), now);
+        let matching = subscription
+            .own_pattern()
+            .map(|pattern| Matching::new(pattern.clone(), config.exclude_internal_topics, now));
+        let mut metadata = Metadata::new(config.metadata_max_age, backoff(), matching, now);
         metadata.use_topics(subscription.topics(), now);
         let mut control = Self {
             brokers: Brokers::new(&config, rng.u64(..), now),
@@ -378,6 +385,9 @@ impl Control {
         self.tell_leaders(now);
         self.expand_assignment(now);
         self.judge_subscription(now);
+        if changes.matches {
+            self.on_topics_matched();
+        }
         self.tell_group_metadata();
     }
 
@@ -504,15 +514,5 @@ impl Control {
 
     fn notify(&mut self, event: EngineEvent) {
         self.outputs.push_back(Output::Event(event));
-    }
-}
-
-impl Subscription {
-    /// The topics in use.
-    fn topics(&self) -> Vec<Arc<str>> {
-        match self {
-            Self::Assign(topics) => topics.iter().map(|assigned| Arc::clone(&assigned.topic)).collect(),
-            Self::Group { topics, .. } => topics.clone(),
-        }
     }
 }

@@ -173,7 +173,7 @@ impl Control {
         if self.stopping.is_some() {
             return Err(Error::Stopped);
         }
-        if let Subscription::Group { .. } = self.subscription {
+        if !matches!(self.subscription, Subscription::Assign(_)) {
             return Err(Error::Subscription(
                 "a group decides what its members own: subscribe to topics instead",
             ));

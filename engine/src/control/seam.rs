@@ -6,6 +6,7 @@ use std::time::Instant;
 use millstream_protocol::group::MembershipOperation;
 
 use super::brokers::Endpoint;
+use super::pattern::{Pattern, TopicPattern};
 use super::topic_partition::TopicPartition;
 use crate::config::Config;
 use crate::error::Error;
@@ -66,6 +67,48 @@ pub(crate) enum Subscription {
         /// Where partitions start.
         start: StartPosition,
     },
+    /// A share of the topics that match, as a member of `group.id`.
+    Pattern {
+        /// What their names match.
+        pattern: Pattern,
+        /// Where partitions start.
+        start: StartPosition,
+    },
+}
+
+impl Subscription {
+    /// The topics that it names.
+    pub(super) fn topics(&self) -> Vec<Arc<str>> {
+        match self {
+            Self::Assign(topics) => topics.iter().map(|assigned| Arc::clone(&assigned.topic)).collect(),
+            Self::Group { topics, .. } => topics.clone(),
+            Self::Pattern { .. } => Vec::new(),
+        }
+    }
+
+    /// Where partitions start that a group assigns, if one does.
+    pub(super) fn group_start(&self) -> Option<StartPosition> {
+        match self {
+            Self::Assign(_) => None,
+            Self::Group { start, .. } | Self::Pattern { start, .. } => Some(*start),
+        }
+    }
+
+    /// The pattern that is compared here with the names of topics, if there is one.
+    pub(super) fn own_pattern(&self) -> Option<&TopicPattern> {
+        match self {
+            Self::Pattern { pattern: Pattern::Own(pattern), .. } => Some(pattern),
+            _ => None,
+        }
+    }
+
+    /// The pattern that is the coordinator's to read, if there is one.
+    pub(super) fn coordinators_pattern(&self) -> Option<Arc<str>> {
+        match self {
+            Self::Pattern { pattern: Pattern::Coordinators(pattern), .. } => Some(Arc::clone(pattern)),
+            _ => None,
+        }
+    }
 }
 
 /// A topic that is assigned by hand.

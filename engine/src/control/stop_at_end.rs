@@ -44,7 +44,7 @@ impl Control {
             Subscription::Assign(topics) => {
                 topics.iter().all(|assigned| self.desired.keys().any(|at| at.topic == assigned.topic))
             }
-            Subscription::Group { .. } => !self.desired.is_empty(),
+            Subscription::Group { .. } | Subscription::Pattern { .. } => !self.desired.is_empty(),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{Prepared, plan};
-use crate::config::{ConfigError, ConfigSources};
-use crate::control::{AssignedTopic, Subscription};
+use crate::config::{Config, ConfigError, ConfigSources};
+use crate::control::{AssignedTopic, Pattern, Subscription};
 use crate::error::Error;
 use crate::position::StartPosition;
 
@@ -52,6 +52,7 @@ impl Partitions {
 pub struct EngineBuilder {
     sources: ConfigSources,
     topics: Vec<Arc<str>>,
+    patterns: Vec<Arc<str>>,
     group_start: StartPosition,
     assigned: Vec<AssignedTopic>,
     stop_at_end: bool,
@@ -105,6 +106,33 @@ impl EngineBuilder {
         self
     }
 
+    /// Subscribes, as a member of the group, to all topics whose names match a regular expression, those that are
+    /// created later included. The whole name must match: `orders-.*` is about `orders-eu` and not about
+    /// `old-orders-eu`.
+    ///
+    /// Under `group.protocol=classic` the engine compares, with the syntax of Rust's regex crates (no look-around, no
+    /// back-references), whenever metadata is fetched (`metadata.max.age.ms`) and whenever the group rebalances;
+    /// [`EngineEvent::TopicsMatched`](crate::EngineEvent::TopicsMatched) says which topics those are. Kafka's own
+    /// topics are left out unless `exclude.internal.topics=false`. Under `group.protocol=consumer` the coordinator
+    /// compares, with the syntax of RE2, which needs Kafka 4.0.
+    ///
+    /// There is one pattern, and no [`topics`](Self::topics) beside it: as in Java, an engine has one or the other.
+    ///
+    /// ```no_run
+    /// # use millstream::{Engine, Error};
+    /// let prepared = Engine::builder()
+    ///     .property("bootstrap.servers", "localhost:9092")
+    ///     .group("invoices")
+    ///     .topics_matching("(orders|refunds)-[a-z]{2}")
+    ///     .build()?;
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub fn topics_matching(mut self, pattern: impl Into<Arc<str>>) -> Self {
+        self.patterns.push(pattern.into());
+        self
+    }
+
     /// Where the group's partitions start; [`StartPosition::Committed`] unless it is said otherwise.
     #[must_use]
     pub fn group_start(mut self, start: StartPosition) -> Self {
@@ -137,26 +165,45 @@ impl EngineBuilder {
     /// Validates everything. No IO beyond reading what the host is; no thread is started.
     ///
     /// # Errors
-    /// [`Error::Config`] for a property, [`Error::Subscription`] when it is not said what to consume, [`Error::Host`]
-    /// when the host does not have the cores.
+    /// [`Error::Config`] for a property, [`Error::Subscription`] when it is not said what to consume, or in several
+    /// ways, [`Error::Pattern`] for a pattern that cannot be read, [`Error::Host`] when the host does not have the
+    /// cores.
     pub fn build(self) -> Result<Prepared, Error> {
-        let config = self.sources.build()?;
-        let subscription = match (self.topics.is_empty(), self.assigned.is_empty()) {
-            (true, false) => Subscription::Assign(self.assigned),
-            (false, true) if config.group_id.is_some() => {
-                Subscription::Group { topics: self.topics, start: self.group_start }
+        let Self { sources, topics, patterns, group_start, assigned, stop_at_end } = self;
+        let config = sources.build()?;
+        let subscription = match (topics.is_empty(), &patterns[..], assigned.is_empty()) {
+            (true, [], false) => Subscription::Assign(assigned),
+            (false, [], true) => in_group(&config, Subscription::Group { topics, start: group_start })?,
+            (true, [pattern], true) => {
+                let pattern = Pattern::new(config.group_protocol, Arc::clone(pattern))?;
+                in_group(&config, Subscription::Pattern { pattern, start: group_start })?
             }
-            (false, true) => return Err(Error::Subscription("subscribing to topics needs group.id")),
-            (true, true) => {
+            (true, [], true) => {
                 return Err(Error::Subscription("nothing to consume: name topics, or assign partitions"));
             }
-            (false, false) => {
+            (_, _, false) => {
                 return Err(Error::Subscription(
                     "an engine either subscribes to topics or is assigned partitions",
                 ));
             }
+            (true, _, true) => {
+                return Err(Error::Subscription("an engine has one pattern: join several as one|other"));
+            }
+            (false, _, true) => {
+                return Err(Error::Subscription(
+                    "an engine subscribes either to topics by name or to a pattern: name the topics in the pattern, \
+                     as orders|refunds-.*",
+                ));
+            }
         };
         let plan = plan(&config)?;
-        Ok(Prepared { config: Arc::new(config), subscription, stop_at_end: self.stop_at_end, plan })
+        Ok(Prepared { config: Arc::new(config), subscription, stop_at_end, plan })
+    }
+}
+
+fn in_group(config: &Config, subscription: Subscription) -> Result<Subscription, Error> {
+    match config.group_id {
+        Some(_) => Ok(subscription),
+        None => Err(Error::Subscription("subscribing to topics needs group.id")),
     }
 }

@@ -31,7 +31,7 @@ impl Footprint {
     pub(super) fn new(config: &Config, subscription: &Subscription, shards: usize) -> Self {
         let coordinator_connections = match (subscription, &config.group_id) {
             // One is for the group's requests, which a rebalance may hold up, one for offsets.
-            (Subscription::Group { .. }, _) => 2,
+            (Subscription::Group { .. } | Subscription::Pattern { .. }, _) => 2,
             (Subscription::Assign(_), Some(_)) => 1,
             (Subscription::Assign(_), None) => 0,
         };

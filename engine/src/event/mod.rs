@@ -15,6 +15,8 @@ use crate::stats::BlockedBy;
 
 /// What events are logged as, so that a filter can tell them from the rest.
 const LOG_TARGET: &str = "millstream::events";
+/// Topics that one line of the log names, at most.
+const MATCHED_MAX: usize = 16;
 
 /// One thing that happened in an engine; displayed as the log says it, under the target `millstream::events`. See
 /// [`Events`].
@@ -148,6 +150,15 @@ pub enum EngineEvent {
         /// The partition.
         at: TopicPartition,
     },
+    /// Other topics match the pattern that was subscribed to than did, or it is known for the first time which do. Not
+    /// told under `group.protocol=consumer`, where the coordinator compares.
+    #[non_exhaustive]
+    TopicsMatched {
+        /// The pattern.
+        pattern: String,
+        /// All topics that match it now, by name.
+        topics: Vec<String>,
+    },
     /// A topic that is subscribed to cannot be used for now.
     #[non_exhaustive]
     TopicUnavailable {
@@ -274,6 +285,9 @@ impl EngineEvent {
             Self::Assigned { .. } | Self::Moved { .. } | Self::NotMoved { .. } => {
                 tracing::info!(target: LOG_TARGET, "{self}")
             }
+            Self::TopicsMatched { topics, .. } if !topics.is_empty() => {
+                tracing::info!(target: LOG_TARGET, "{self}");
+            }
             Self::Failed { .. } => tracing::error!(target: LOG_TARGET, "{self}"),
             _ => tracing::warn!(target: LOG_TARGET, "{self}"),
         }
@@ -331,6 +345,7 @@ impl fmt::Display for EngineEvent {
             Self::Recreated { at } => {
                 write!(f, "{at}: the topic was deleted and created again; starting anew")
             }
+            Self::TopicsMatched { pattern, topics } => write_matched(f, pattern, topics),
             Self::TopicUnavailable { topic, reason } => write!(f, "topic {topic}: {reason}"),
             Self::Committed { offsets } => write!(f, "committed {} partition(s)", offsets.len()),
             Self::CommitFailed { at, offset, reason, retried } => {
@@ -365,6 +380,15 @@ impl fmt::Display for EngineEvent {
             }
         }
     }
+}
+
+fn write_matched(f: &mut fmt::Formatter<'_>, pattern: &str, topics: &[String]) -> fmt::Result {
+    if topics.is_empty() {
+        return write!(f, "no topic matches {pattern:?}: there is nothing to consume until one does");
+    }
+    write!(f, "{} topic(s) match {pattern:?}: ", topics.len())?;
+    f.write_str(&topics[..topics.len().min(MATCHED_MAX)].join(", "))?;
+    if topics.len() > MATCHED_MAX { f.write_str(", …") } else { Ok(()) }
 }
 
 fn write_reset(

@@ -4,6 +4,7 @@ mod codecs;
 mod failures;
 mod moving;
 mod parked;
+mod patterns;
 mod positions;
 mod sizes;
 mod transactions;

@@ -47,7 +47,7 @@ fn the_defaults_are_those_of_javas_consumer_and_ours() {
     assert_eq!((config.retry_backoff.as_millis(), config.retry_backoff_max.as_millis()), (100, 1000));
     assert_eq!((config.reconnect_backoff.as_millis(), config.reconnect_backoff_max.as_millis()), (50, 1000));
     assert_eq!((config.cores, config.idle_strategy), (CoresSetting::Auto, IdleStrategy::Park));
-    assert!(config.check_crcs && !config.allow_auto_create_topics);
+    assert!(config.check_crcs && config.exclude_internal_topics && !config.allow_auto_create_topics);
     assert_eq!((config.group_id, config.group_instance_id), (None, None));
 }
 

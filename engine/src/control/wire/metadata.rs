@@ -35,6 +35,8 @@ pub(in super::super) struct TopicMetadata {
     pub(in super::super) error: ErrorCode,
     /// Its id, all zero before Metadata version 10.
     pub(in super::super) id: [u8; 16],
+    /// Whether it is Kafka's own.
+    pub(in super::super) is_internal: bool,
     /// Its partitions, ascending.
     pub(in super::super) partitions: Vec<PartitionMetadata>,
 }
@@ -48,8 +50,16 @@ pub(in super::super) struct PartitionMetadata {
     pub(in super::super) leader: Option<Leader>,
 }
 
-/// Ids that the version cannot carry are left out.
-pub(super) fn request(version: i16, topics: &[Arc<str>], ids: &[[u8; 16]], create: bool) -> MetadataRequest {
+/// Ids that the version cannot carry are left out. Without names all topics are asked for.
+pub(super) fn request(
+    version: i16,
+    topics: Option<&[Arc<str>]>,
+    ids: &[[u8; 16]],
+    create: bool,
+) -> MetadataRequest {
+    let Some(topics) = topics else {
+        return MetadataRequest::default().with_topics(None).with_allow_auto_topic_creation(false);
+    };
     let by_name =
         topics.iter().map(|topic| MetadataRequestTopic::default().with_name(Some(TopicName(text(topic)))));
     let by_id = ids
@@ -82,6 +92,7 @@ fn topic(topic: &MetadataResponseTopic) -> Option<TopicMetadata> {
         name: name(&topic.name.as_ref()?.0),
         error: ErrorCode(topic.error_code),
         id: topic.topic_id.into_bytes(),
+        is_internal: topic.is_internal,
         partitions,
     })
 }

@@ -33,8 +33,8 @@ use super::topic_partition::TopicPartition;
 pub(super) enum Ask {
     /// The brokers, and these topics.
     Metadata {
-        /// Names of the topics; none asks for the brokers alone.
-        topics: Vec<Arc<str>>,
+        /// Names of the topics, of which there may be none; `None` asks for all topics that there are.
+        topics: Option<Vec<Arc<str>>>,
         /// Ids of topics whose names are not known.
         ids: Vec<[u8; 16]>,
         /// Whether the broker may create what does not exist.
@@ -136,7 +136,8 @@ impl Ask {
     ) -> Result<(), RequestError> {
         match self {
             Self::Metadata { topics, ids, create } => {
-                encode_request(&metadata::request(version, topics, ids, *create), version, id, client, out)
+                let request = metadata::request(version, topics.as_deref(), ids, *create);
+                encode_request(&request, version, id, client, out)
             }
             Self::FindCoordinator { group } => {
                 encode_request(&coordinator::request(version, group), version, id, client, out)

@@ -15,6 +15,9 @@ use super::cluster::Cluster;
 use super::request::Request;
 use super::topics::{Partition, Topic, check_name};
 
+/// Topics that Metadata calls internal, by the names of Kafka's own. Here they are topics like any other.
+const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+
 impl Cluster {
     pub(crate) fn api_versions(&self, request: &Request) -> ApiVersionsResponse {
         let api_keys = self.config.versions.advertised().map(|(key, range)| {
@@ -142,7 +145,10 @@ impl Cluster {
                 partition.leader_id = BrokerId(-1);
             }
         }
-        named.with_topic_id(topic_id).with_partitions(partitions)
+        named
+            .with_is_internal(INTERNAL_TOPICS.contains(&name))
+            .with_topic_id(topic_id)
+            .with_partitions(partitions)
     }
 
     fn partition_metadata(&self, topic: &Topic) -> Vec<MetadataResponsePartition> {
