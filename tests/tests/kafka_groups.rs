@@ -9,7 +9,7 @@ use millstream_tests::group::{
     EngineEvent, GroupUnderWatch, Offset, assert_committed_to_the_end, commit, held, is_holding, lost, topic,
     with, write, write_part,
 };
-use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce, Result, Spec};
+use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce, Result, Spec, rack};
 use millstream_tests::require;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_engine_member");
@@ -194,6 +194,40 @@ fn mixed(strategy: &'static str, java_strategy: &str) {
     assert_eq!(group.deliveries.repeated(), [].into());
     assert!(!group.members[guest].positions.is_empty(), "the Java member handled its share");
     assert_committed_to_the_end(kafka, &java, strategy, &written);
+}
+
+#[test]
+fn partitions_are_shared_out_by_racks_as_java_does_it_whoever_leads() {
+    let java = require!(JavaTools::new());
+    let kafka = require!(KafkaCluster::start(Spec::new().brokers(3).racks()));
+    // Two racks of three for each partition, so that it matters who gets which.
+    kafka.create_replicated_topic("placed", 8, 2, &[]).unwrap();
+    let written = Produce::new("placed", 8, 0);
+    let shared = |led_by: &str, java_joins_first: bool| {
+        let mut group = GroupUnderWatch::new(PROGRAM, &kafka.bootstrap(), led_by, &written);
+        // Members are served by their ids, which begin with their names; the first to join leads.
+        let (first, second, third) = (rack(3), rack(1), rack(2));
+        let range = ("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor");
+        let guest = |group: &mut GroupUnderWatch| {
+            group.join_java(&java, "b", &[range, ("client.rack", second.as_str())])
+        };
+        let early = java_joins_first.then(|| guest(&mut group));
+        if let Some(early) = early {
+            group.wait_until_shared_by(&[early]);
+        }
+        let a = group.join("a", &with(&QUICK, &[("client.rack", first.as_str())]));
+        let so_far: Vec<usize> = early.into_iter().chain([a]).collect();
+        group.wait_until_shared_by(&so_far);
+        let b = early.unwrap_or_else(|| guest(&mut group));
+        let c = group.join("c", &with(&QUICK, &[("client.rack", third.as_str())]));
+        group.wait_until_shared_by(&[a, b, c]);
+        let shares = [a, b, c].map(|at| group.members[at].owned.keys().copied().collect::<Vec<i32>>());
+        group.stop(&[a, b, c]);
+        shares
+    };
+    let by_engine = shared("led-by-engine", false);
+    assert_ne!(by_engine[0], [0, 1, 2], "no three neighbours are in one rack");
+    assert_eq!(by_engine, shared("led-by-java", true));
 }
 
 #[test]

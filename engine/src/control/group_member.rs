@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use millstream_protocol::group::assignor::{Assignor, PartitionCounts};
+use millstream_protocol::group::assignor::{Assignor, PartitionCounts, PartitionRacks};
 use millstream_protocol::group::classic::ClassicConfig;
 use millstream_protocol::group::consumer::ConsumerConfig;
 use millstream_protocol::group::{
@@ -178,6 +178,13 @@ impl GroupMember {
         }
     }
 
+    /// See [`ClassicGroup::set_partition_racks`].
+    pub(super) fn set_partition_racks(&mut self, racks: PartitionRacks) {
+        if let Classic(member) = self {
+            member.set_partition_racks(racks);
+        }
+    }
+
     /// See [`ClassicGroup::set_partition_counts`].
     pub(super) fn set_partition_counts(&mut self, counts: &PartitionCounts) {
         if let Classic(member) = self {
@@ -217,6 +224,7 @@ fn classic(config: &Config, group: &str, seed: u64) -> ClassicConfig {
     });
     ClassicConfig {
         group_instance_id: config.group_instance_id.clone(),
+        client_rack: rack(config).map(Arc::from),
         session_timeout: config.session_timeout,
         heartbeat_interval: config.heartbeat_interval,
         rebalance_timeout: config.max_poll_interval,
@@ -232,6 +240,7 @@ fn classic(config: &Config, group: &str, seed: u64) -> ClassicConfig {
 fn consumer(config: &Config, group: &str, seed: u64) -> ConsumerConfig {
     ConsumerConfig {
         group_instance_id: config.group_instance_id.clone(),
+        client_rack: rack(config).map(str::to_owned),
         remote_assignor: config.group_remote_assignor.clone(),
         rebalance_timeout: config.max_poll_interval,
         request_timeout: config.request_timeout,
@@ -240,4 +249,8 @@ fn consumer(config: &Config, group: &str, seed: u64) -> ConsumerConfig {
         seed,
         ..ConsumerConfig::new(group)
     }
+}
+
+fn rack(config: &Config) -> Option<&str> {
+    Some(config.client_rack.as_str()).filter(|rack| !rack.is_empty())
 }

@@ -1,5 +1,5 @@
-//! A subscription by a pattern that is read here: which of the cluster's topics match, and when all of them are looked at
-//! again.
+//! A subscription by a pattern that is read here: which of the cluster's topics match, and when all of them are looked
+//! at again.
 //!
 //! All topics of a cluster may be many, so they are asked for when that says something: at first, when metadata is too
 //! old, with each join (so that the members of a group see the same topics, and rebalance once), and when one that
@@ -135,6 +135,7 @@ mod tests {
             id: [1; 16],
             is_internal: false,
             partitions: Vec::new(),
+            replicas: Vec::new(),
         }
     }
 

@@ -319,8 +319,9 @@ impl Control {
 
     /// Metadata has come: the group's leader may have to assign anew, and topics that were assigned may have names.
     pub(super) fn tell_group_metadata(&mut self) {
-        let counts = self.partition_counts();
+        let (counts, racks) = (self.partition_counts(), self.metadata.partition_racks());
         if let Some(membership) = &mut self.membership {
+            membership.group.set_partition_racks(racks);
             membership.group.metadata_changed(&counts);
         }
         self.tell_group_names();
@@ -503,9 +504,10 @@ impl Control {
         if !is_known && self.metadata.answers() < *until {
             return;
         }
-        let counts = self.partition_counts();
+        let (counts, racks) = (self.partition_counts(), self.metadata.partition_racks());
         if let Some(membership) = &mut self.membership {
             membership.counting = None;
+            membership.group.set_partition_racks(racks);
             membership.group.set_partition_counts(&counts);
         }
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use millstream_protocol::backoff::Backoff;
+use millstream_protocol::group::assignor::PartitionRacks;
 use millstream_protocol::request::ErrorCode;
 
 use super::brokers::BrokerAddress;
@@ -26,6 +27,8 @@ pub(super) struct Metadata {
     matching: Option<Matching>,
     topics: BTreeMap<Arc<str>, TopicState>,
     brokers: BTreeMap<i32, BrokerAddress>,
+    /// Where brokers are, by id. One that is down for a while is there still: nobody is to move for its sake.
+    racks: BTreeMap<i32, Arc<str>>,
     max_age: Duration,
     backoff: Backoff,
     /// When the next question is due; `None` while one is on its way.
@@ -51,6 +54,8 @@ pub(super) struct TopicState {
     pub(super) error: ErrorCode,
     /// How many answers in a row named this error.
     pub(super) failures: u32,
+    /// The ids of the brokers that have each partition.
+    replicas: Vec<Vec<i32>>,
 }
 
 /// The topics of a question.
@@ -82,6 +87,7 @@ impl Metadata {
             matching,
             topics: BTreeMap::new(),
             brokers: BTreeMap::new(),
+            racks: BTreeMap::new(),
             max_age,
             backoff,
             due: Some(now),
@@ -174,6 +180,10 @@ impl Metadata {
             answer.brokers.into_iter().take(MAX_BROKERS).map(|b| (b.id, b)).collect();
         let mut changes = Changes { brokers: brokers != self.brokers, ..Changes::default() };
         self.brokers = brokers;
+        if self.racks.len() > MAX_BROKERS {
+            self.racks.clear();
+        }
+        self.racks.extend(answer.racks.into_iter().take(MAX_BROKERS));
         if let Some(matching) = &mut self.matching {
             changes.matches = matching.apply(&answer.topics, self.max_age, now);
         }
@@ -220,6 +230,17 @@ impl Metadata {
     /// Who leads a partition; `None` when nobody does or it is unknown.
     pub(super) fn leader(&self, at: &TopicPartition) -> Option<Leader> {
         self.topics.get(&at.topic)?.partition(at.partition)?.leader
+    }
+
+    /// In which racks the partitions of the topics have replicas, as far as brokers name theirs.
+    pub(super) fn partition_racks(&self) -> PartitionRacks {
+        if self.racks.is_empty() {
+            return PartitionRacks::new();
+        }
+        let racks =
+            |replicas: &Vec<i32>| replicas.iter().filter_map(|id| self.racks.get(id).cloned()).collect();
+        let of_topic = |state: &TopicState| state.replicas.iter().map(racks).collect();
+        self.topics.iter().map(|(name, state)| (Arc::clone(name), of_topic(state))).collect()
     }
 
     /// The brokers, by id.
@@ -273,7 +294,8 @@ impl Metadata {
                 Some(known) => (known.error, known.failures) = (answer.error, failures),
                 None => {
                     let topic = Arc::new(Topic { name: Arc::clone(&answer.name), id: answer.id });
-                    let state = TopicState { topic, partitions: Vec::new(), error: answer.error, failures };
+                    let (partitions, replicas, error) = (Vec::new(), Vec::new(), answer.error);
+                    let state = TopicState { topic, partitions, error, failures, replicas };
                     self.topics.insert(answer.name, state);
                 }
             }
@@ -292,7 +314,8 @@ impl Metadata {
             Some(known) => Arc::clone(&known.topic),
             None => Arc::new(Topic { name: Arc::clone(&answer.name), id: answer.id }),
         };
-        let state = TopicState { topic, partitions, error: ErrorCode::NONE, failures: 0 };
+        let (error, replicas) = (ErrorCode::NONE, answer.replicas);
+        let state = TopicState { topic, partitions, error, failures: 0, replicas };
         self.topics.insert(answer.name, state);
         changed
     }
@@ -329,10 +352,17 @@ mod tests {
 
     fn answer(epoch: i32, leader: i32, error: ErrorCode) -> MetadataAnswer {
         let partition = PartitionMetadata { partition: 0, leader: Some(Leader { broker: leader, epoch }) };
-        let partitions = vec![partition];
-        let topic = TopicMetadata { name: "t".into(), error, id: [1; 16], is_internal: false, partitions };
+        let topic = TopicMetadata {
+            name: "t".into(),
+            error,
+            id: [1; 16],
+            is_internal: false,
+            partitions: vec![partition],
+            replicas: vec![vec![leader]],
+        };
         let broker = BrokerAddress { id: leader, host: "h".into(), port: 9092 };
-        MetadataAnswer { error: ErrorCode::NONE, brokers: vec![broker], topics: vec![topic] }
+        let racks = vec![(leader, Arc::from(format!("rack-{leader}")))];
+        MetadataAnswer { error: ErrorCode::NONE, brokers: vec![broker], racks, topics: vec![topic] }
     }
 
     fn metadata(now: Instant) -> (Metadata, fastrand::Rng) {
@@ -382,6 +412,19 @@ mod tests {
         metadata.apply(answer(0, 1, ErrorCode::NONE), now, &mut rng);
         assert_eq!(metadata.topic("t").map(|topic| topic.failures), Some(0));
         assert_eq!(metadata.deadline(), Some(now + Duration::from_secs(300)));
+    }
+
+    #[test]
+    fn a_broker_that_is_down_stays_in_its_rack() {
+        let now = Instant::now();
+        let (mut metadata, mut rng) = metadata(now);
+        metadata.apply(answer(0, 1, ErrorCode::NONE), now, &mut rng);
+        let at_first = metadata.partition_racks();
+        assert_eq!(at_first["t"], [[Arc::from("rack-1")].into()]);
+        let mut without = answer(0, 1, ErrorCode::NONE);
+        (without.brokers, without.racks) = (Vec::new(), Vec::new());
+        metadata.apply(without, now, &mut rng);
+        assert_eq!(metadata.partition_racks(), at_first);
     }
 
     #[test]

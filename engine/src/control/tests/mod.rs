@@ -9,6 +9,7 @@ mod health;
 mod matching;
 mod moves;
 mod offsets;
+mod racks;
 mod reassign;
 mod steering;
 mod validation;

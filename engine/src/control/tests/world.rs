@@ -82,13 +82,13 @@ impl World {
 
     /// The same, of brokers that offer these versions.
     pub(super) fn with_versions(brokers: i32, topics: &[(&str, i32)], versions: Versions) -> Self {
+        Self::with_config(ClusterConfig { versions, ..ClusterConfig::default() }, brokers, topics)
+    }
+
+    /// The same, of brokers that are configured so; topics are created when it is told to.
+    pub(super) fn with_config(config: ClusterConfig, brokers: i32, topics: &[(&str, i32)]) -> Self {
         let ids: Vec<i32> = (1..=brokers).collect();
-        let config = ClusterConfig {
-            brokers: ids.clone(),
-            auto_create_topics: false,
-            versions,
-            ..ClusterConfig::default()
-        };
+        let config = ClusterConfig { brokers: ids.clone(), auto_create_topics: false, ..config };
         let mut cluster = Cluster::new(config).unwrap();
         for id in ids {
             cluster.set_address(id, "127.0.0.1", BASE_PORT + u16::try_from(id).unwrap()).unwrap();

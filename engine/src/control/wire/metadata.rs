@@ -22,6 +22,8 @@ pub(in super::super) struct MetadataAnswer {
     pub(in super::super) error: ErrorCode,
     /// All brokers that are up.
     pub(in super::super) brokers: Vec<BrokerAddress>,
+    /// The racks of those that name theirs, by id.
+    pub(in super::super) racks: Vec<(i32, Arc<str>)>,
     /// The topics asked for, each with its own error.
     pub(in super::super) topics: Vec<TopicMetadata>,
 }
@@ -39,6 +41,8 @@ pub(in super::super) struct TopicMetadata {
     pub(in super::super) is_internal: bool,
     /// Its partitions, ascending.
     pub(in super::super) partitions: Vec<PartitionMetadata>,
+    /// The ids of the brokers that have each of these.
+    pub(in super::super) replicas: Vec<Vec<i32>>,
 }
 
 /// One partition.
@@ -76,24 +80,31 @@ pub(super) fn read(response: MetadataResponse) -> MetadataAnswer {
         let port = u16::try_from(broker.port).ok().filter(|&port| port != 0)?;
         Some(BrokerAddress { id: broker.node_id.0, host: name(&broker.host), port })
     });
+    let racks =
+        response.brokers.iter().filter_map(|broker| Some((broker.node_id.0, name(broker.rack.as_ref()?))));
     MetadataAnswer {
         error: ErrorCode(response.error_code),
         brokers: brokers.collect(),
+        racks: racks.collect(),
         topics: response.topics.iter().filter_map(topic).collect(),
     }
 }
 
 fn topic(topic: &MetadataResponseTopic) -> Option<TopicMetadata> {
-    let mut partitions: Vec<_> =
-        topic.partitions.iter().filter(|p| p.partition_index >= 0).map(partition).collect();
-    partitions.sort_by_key(|partition| partition.partition);
-    partitions.dedup_by_key(|partition| partition.partition);
+    let mut known: Vec<&MetadataResponsePartition> =
+        topic.partitions.iter().filter(|partition| partition.partition_index >= 0).collect();
+    known.sort_by_key(|partition| partition.partition_index);
+    known.dedup_by_key(|partition| partition.partition_index);
+    let replicas = |partition: &&MetadataResponsePartition| {
+        partition.replica_nodes.iter().map(|broker| broker.0).collect()
+    };
     Some(TopicMetadata {
         name: name(&topic.name.as_ref()?.0),
         error: ErrorCode(topic.error_code),
         id: topic.topic_id.into_bytes(),
         is_internal: topic.is_internal,
-        partitions,
+        replicas: known.iter().map(replicas).collect(),
+        partitions: known.into_iter().map(partition).collect(),
     })
 }
 
