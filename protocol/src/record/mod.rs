@@ -11,6 +11,7 @@ mod builder;
 mod codec;
 mod control;
 mod crc;
+mod form;
 mod headers;
 mod records;
 mod varint;

@@ -6,8 +6,9 @@
 use thiserror::Error;
 
 use super::batch::{RecordBatch, TimestampType};
+use super::form::Form;
 use super::headers::{self, Headers};
-use super::varint;
+use super::varint::{self, NULL};
 
 /// What is wrong with a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -103,7 +104,7 @@ pub struct Records<'a> {
 
 /// What a batch's header says about each of its records. It borrows nothing: kept beside the payload, it gives the
 /// records again by [`Records::with_base`] without parsing the header anew.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct BatchBase {
     base_offset: i64,
     last_offset_delta: u32,
@@ -177,8 +178,8 @@ impl<'a> Records<'a> {
             Some(rest) if cursor.remaining <= self.frame.count => {
                 self.iterate(rest, cursor.remaining, cursor.next_delta)
             }
-            // No record is left for the fast way; the slow one looks at the cursor first.
-            _ => RecordIter { foreign_cursor: true, remaining: 0, ..self.iter() },
+            // Nothing is there for the fast ways; the slow one looks at the cursor first.
+            _ => RecordIter { foreign_cursor: true, rest: &[], ..self.iter() },
         }
     }
 
@@ -187,6 +188,8 @@ impl<'a> Records<'a> {
             rest,
             remaining,
             next_delta,
+            has_keys: false,
+            withheld: 0,
             bytes_total: self.bytes.len(),
             frame: self.frame,
             foreign_cursor: false,
@@ -216,6 +219,10 @@ pub struct RecordIter<'a> {
     remaining: u32,
     /// The least offset delta that the next record may have.
     next_delta: u32,
+    /// The last record that was of no known form had a key, so the next one is of none either.
+    has_keys: bool,
+    /// Records behind the remaining ones that are not to be read.
+    withheld: u32,
     bytes_total: usize,
     frame: BatchBase,
     foreign_cursor: bool,
@@ -227,15 +234,29 @@ impl<'a> RecordIter<'a> {
     pub fn cursor(&self) -> RecordCursor {
         RecordCursor {
             position: self.byte_position(),
-            remaining: self.remaining,
+            remaining: self.remaining + self.withheld,
             next_delta: self.next_delta,
         }
     }
 
-    /// How many records are left.
+    /// Ends after `count` records at the latest: what follows them is not looked at.
+    #[inline]
+    #[must_use]
+    pub fn limit(self, count: u32) -> Self {
+        let remaining = self.remaining.min(count);
+        Self { remaining, withheld: self.withheld + (self.remaining - remaining), ..self }
+    }
+
+    /// How many records are left to be read.
     #[inline]
     pub fn remaining(&self) -> u32 {
         self.remaining
+    }
+
+    /// The lowest offset that the next record can have: one past the record before it.
+    #[inline]
+    pub fn next_offset(&self) -> i64 {
+        self.frame.base_offset + i64::from(self.next_delta)
     }
 
     /// Moves to the first record at or above `offset`. A broker answers with whole batches, so those below the offset
@@ -260,13 +281,74 @@ impl<'a> RecordIter<'a> {
         self.bytes_total - self.rest.len()
     }
 
+    /// Reads a record of one of the forms that are known. `None` for any other, good or bad:
+    /// [`read_short`](Self::read_short) is next.
+    #[inline(always)]
+    fn read_plain(&mut self) -> Option<RecordView<'a>> {
+        if self.has_keys {
+            return None;
+        }
+        let window = self.rest.first_chunk::<WINDOW_BYTES>()?;
+        let first = word(window, 0);
+        if first & 0x80 != 0 {
+            if Form::<2, 2>::is_of(first) {
+                return self.read_form::<2, 2>(window, first);
+            }
+            if Form::<2, 1>::is_of(first) {
+                return self.read_form::<2, 1>(window, first);
+            }
+        } else {
+            if Form::<1, 2>::is_of(first) {
+                return self.read_form::<1, 2>(window, first);
+            }
+            if Form::<1, 1>::is_of(first) {
+                return self.read_form::<1, 1>(window, first);
+            }
+            if Form::<1, 3>::is_of(first) {
+                return self.read_form::<1, 3>(window, first);
+            }
+        }
+        None
+    }
+
+    /// Reads a record of that form, unless it has headers or its lengths contradict each other.
+    #[inline(always)]
+    fn read_form<const LENGTH: usize, const OFFSET_DELTA: usize>(
+        &mut self,
+        window: &[u8; WINDOW_BYTES],
+        first: u64,
+    ) -> Option<RecordView<'a>> {
+        let length = Form::<LENGTH, OFFSET_DELTA>::length(first);
+        let (record, rest) = self.rest.split_at_checked(LENGTH + length)?;
+        let (header_count, record) = record.split_last()?;
+        let value = record.get(Form::<LENGTH, OFFSET_DELTA>::VALUE_AT..)?;
+        let value_length = word(window, Form::<LENGTH, OFFSET_DELTA>::VALUE_LENGTH_AT);
+        if value.len() != Form::<LENGTH, OFFSET_DELTA>::length(value_length) || *header_count != 0 {
+            return None;
+        }
+        let offset_delta = Form::<LENGTH, OFFSET_DELTA>::offset_delta(first);
+        if offset_delta < self.next_delta || offset_delta > self.frame.last_offset_delta {
+            return None;
+        }
+        self.remaining = self.remaining.checked_sub(1)?;
+        self.rest = rest;
+        self.next_delta = offset_delta + 1;
+        Some(RecordView {
+            offset: self.frame.base_offset + i64::from(offset_delta),
+            timestamp: self.frame.timestamp(Form::<LENGTH, OFFSET_DELTA>::timestamp_delta(first)),
+            key: None,
+            value: Some(value),
+            headers: Headers::none(),
+        })
+    }
+
     /// Reads a record whose lengths and deltas take as few bytes as nearly all do, that has a value, and that is
     /// followed by some more bytes. `None` for any other, good or bad: [`read`](Self::read) has the word on those.
     ///
     /// No byte is looked at twice to see whether it is there: the window is checked once, and each position behind it
     /// lies before the end of the value, which is compared with the end of the record, and that with the batch's.
     #[inline(always)]
-    fn read_fast(&mut self) -> Option<RecordView<'a>> {
+    fn read_short(&mut self) -> Option<RecordView<'a>> {
         let window = self.rest.first_chunk::<WINDOW_BYTES>()?;
         let length = varint::low_length(word(window, 0))?;
         let (record, rest) = self.rest.split_at_checked(length.taken + length.value)?;
@@ -285,18 +367,22 @@ impl<'a> RecordIter<'a> {
         } else {
             let length = varint::low_length(lengths)?;
             let start = at + length.taken;
-            let (key, behind) = record.get(start..)?.split_at_checked(length.value)?;
-            (Some(key), start + length.value, u64::from_le_bytes(*behind.first_chunk()?))
+            let end = start + length.value;
+            let key = record.get(start..end)?;
+            (Some(key), end, u64::from_le_bytes(*record[end..].first_chunk()?))
         };
         let length = varint::low_length(lengths)?;
         let start = at + length.taken;
-        let (value, headers) = record.get(start..)?.split_at_checked(length.value)?;
+        let end = start + length.value;
+        let value = record.get(start..end)?;
+        let headers = &record[end..];
         // Nearly all records have no header: one byte, 0.
         let headers = if *headers == [0] { Headers::none() } else { headers::take_all(headers).ok()? };
         let timestamp_delta = i64::from(varint::unzigzag_32(timestamp_delta.zigzag));
         self.remaining = self.remaining.checked_sub(1)?;
         self.rest = rest;
         self.next_delta = offset_delta + 1;
+        self.has_keys = key.is_some();
         Some(RecordView {
             offset: self.frame.base_offset + i64::from(offset_delta),
             timestamp: self.frame.timestamp(timestamp_delta),
@@ -337,14 +423,12 @@ impl<'a> RecordIter<'a> {
     /// What there is instead of a record that can be read the fast way: the end, any other record, or an error.
     #[cold]
     #[inline(never)]
-    fn next_slow(mut self) -> (Option<Result<RecordView<'a>, RecordError>>, Self) {
-        if self.foreign_cursor {
-            self.remaining = self.frame.count;
-        }
-        let item = if self.remaining == 0 {
-            (!self.rest.is_empty()).then(|| Err(self.fail(RecordFault::BatchTrailingBytes)))
-        } else if self.foreign_cursor {
+    pub(super) fn next_slow(mut self) -> (Option<Result<RecordView<'a>, RecordError>>, Self) {
+        let item = if self.foreign_cursor {
             Some(Err(self.fail(RecordFault::Cursor)))
+        } else if self.remaining == 0 {
+            let is_past_end = self.withheld == 0 && !self.rest.is_empty();
+            is_past_end.then(|| Err(self.fail(RecordFault::BatchTrailingBytes)))
         } else {
             Some(self.read().map_err(|fault| self.fail(fault)))
         };
@@ -353,8 +437,8 @@ impl<'a> RecordIter<'a> {
 
     fn fail(&mut self, fault: RecordFault) -> RecordError {
         let error = RecordError {
-            index: self.frame.count - self.remaining,
-            offset: self.frame.base_offset + i64::from(self.next_delta),
+            index: self.frame.count - (self.remaining + self.withheld),
+            offset: self.next_offset(),
             position: self.byte_position(),
             fault,
         };
@@ -365,12 +449,22 @@ impl<'a> RecordIter<'a> {
     }
 }
 
+impl Default for RecordIter<'_> {
+    /// Over no records.
+    fn default() -> Self {
+        Records::with_base(&[], BatchBase::default()).iter()
+    }
+}
+
 impl<'a> Iterator for RecordIter<'a> {
     type Item = Result<RecordView<'a>, RecordError>;
 
     #[inline(always)]
     fn next(&mut self) -> Option<Self::Item> {
-        if let Some(record) = self.read_fast() {
+        if let Some(record) = self.read_plain() {
+            return Some(Ok(record));
+        }
+        if let Some(record) = self.read_short() {
             return Some(Ok(record));
         }
         let (item, after) = self.next_slow();
@@ -385,9 +479,6 @@ impl<'a> Iterator for RecordIter<'a> {
 }
 
 impl std::iter::FusedIterator for RecordIter<'_> {}
-
-/// A length of -1, as a zigzag varint.
-const NULL: u8 = 1;
 
 /// Eight bytes of the window. `at` is at most 15, which the mask tells the compiler.
 #[inline(always)]
@@ -491,6 +582,24 @@ mod tests {
                 assert_eq!(offsets, [100, 105, 106]);
             }
         });
+    }
+
+    #[test]
+    fn a_limited_iteration_looks_at_no_record_behind_its_limit() {
+        let mut builder = three_records();
+        builder.append(&value(b"d"));
+        let mut bytes = builder.finish().unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] = 9;
+        let records = RecordBatch::parse(&bytes).unwrap().unwrap().records().unwrap();
+        let mut iter = records.iter().limit(2);
+        assert_eq!((iter.remaining(), iter.next_offset()), (2, 100));
+        assert!(iter.by_ref().map(|record| record.unwrap().offset).eq([100, 105]));
+        assert_eq!((iter.next_offset(), iter.cursor().remaining()), (106, 2));
+
+        let rest: Vec<_> = records.resume(iter.cursor()).limit(9).collect();
+        let &[Ok(third), Err(error)] = &rest[..] else { panic!("{rest:?}") };
+        assert_eq!((third.offset, error.index, error.offset), (106, 3, 107));
     }
 
     #[test]

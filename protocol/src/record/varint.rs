@@ -3,6 +3,9 @@
 //! Each `take` function moves the slice past the value. `None` means that the slice ends inside the value, or that
 //! the value does not fit into its type.
 
+/// A length of -1: no key, no value.
+pub(super) const NULL: u8 = 1;
+
 /// Takes a zigzag varint of 32 bits.
 #[inline(always)]
 pub(super) fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
