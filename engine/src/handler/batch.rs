@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use millstream_protocol::record::{
-    self, BatchBase, Headers, RecordCursor, RecordIter, RecordView, TimestampType,
+    self, BatchBase, Headers, RecordCursor, RecordError, RecordIter, RecordView, TimestampType,
 };
 
 use super::OwnedRecord;
@@ -61,7 +61,7 @@ pub(crate) struct Segment {
 impl Segment {
     fn records(&self) -> RecordIter<'_> {
         let bytes = &self.batch.frame.as_slice()[self.batch.records.clone()];
-        record::Records::with_base(bytes, self.batch.base).resume(self.batch.cursor)
+        record::Records::with_base(bytes, self.batch.base).resume(self.batch.cursor).limit(self.count)
     }
 
     /// The offset of its first record, if that can be read.
@@ -171,9 +171,8 @@ impl<'a> Batch<'a> {
         let walk = Walk {
             batch: self,
             segment: from.segments,
-            iter: None,
-            left: 0,
-            passed: 0,
+            iter: RecordIter::default(),
+            is_open: false,
             records: from.records,
             next_offset: from.next_offset,
         };
@@ -221,13 +220,13 @@ struct Walk<'b> {
     batch: &'b Batch<'b>,
     /// Segments opened so far; the last of them is being walked.
     segment: usize,
-    iter: Option<RecordIter<'b>>,
-    /// Records of the open segment that are still to come.
-    left: u32,
-    /// Records of the open segment that lay below the position.
-    passed: u64,
-    /// Records at or above the position in the segments before the open one.
+    /// The records of the open segment that are still to come.
+    iter: RecordIter<'b>,
+    /// Whether the last segment is not closed yet.
+    is_open: bool,
+    /// Records at or above the position in the segments so far, the open one with all of its.
     records: u64,
+    /// The offset after the last record of the segments before the open one.
     next_offset: i64,
 }
 
@@ -238,59 +237,56 @@ impl<'b> Iterator for Records<'b> {
     #[inline(always)]
     fn next(&mut self) -> Option<Record<'b>> {
         let walk = &mut self.walk;
-        loop {
-            if walk.left == 0 {
-                *walk = walk.next_segment();
-                if walk.left == 0 {
-                    return None;
-                }
+        if walk.iter.remaining() == 0 {
+            *walk = walk.next_segment();
+            if walk.iter.remaining() == 0 {
+                return None;
             }
-            match walk.iter.as_mut()?.next() {
-                Some(Ok(view)) => {
-                    walk.left -= 1;
-                    walk.next_offset = view.offset + 1;
-                    if view.offset >= walk.batch.position {
-                        return Some(Record { view, batch: walk.batch, segment: walk.segment - 1 });
-                    }
-                    walk.passed += 1;
-                }
-                ended => {
-                    *walk = walk.poisoned(ended.and_then(Result::err));
-                    return None;
-                }
+        }
+        match walk.iter.next()? {
+            Ok(view) => Some(Record { view, batch: walk.batch, segment: walk.segment - 1 }),
+            Err(error) => {
+                *walk = walk.poisoned(error);
+                None
             }
         }
     }
 }
 
 impl Walk<'_> {
-    /// Closes the walked segment and opens the next that has records; `left` is 0 when there is none, or when what was
-    /// walked turns out malformed at its very end.
+    /// Closes the walked segment and opens the next that has records at or above the position; none remain when there
+    /// is none, or when what was walked or passed turns out malformed.
     #[cold]
     fn next_segment(mut self) -> Self {
-        while self.left == 0 {
-            if let Some(mut iter) = self.iter.take() {
-                let cursor = iter.cursor();
-                let segment = &self.batch.segments[self.segment - 1];
-                if segment.is_whole()
-                    && let Some(ended) = iter.next()
-                {
-                    return self.poisoned(ended.err());
-                }
-                self.close_segment(u64::from(segment.count), cursor);
+        while self.iter.remaining() == 0 {
+            if self.is_open
+                && let Err(error) = self.close_segment()
+            {
+                return self.poisoned(error);
             }
             let Some(segment) = self.batch.segments.get(self.segment) else { break };
             self.segment += 1;
-            self.iter = Some(segment.records());
-            self.left = segment.count;
-            self.passed = 0;
+            self.is_open = true;
+            self.iter = segment.records();
+            // Records of one segment only grow, so those below the position come before all others.
+            if self.iter.next_offset() < self.batch.position
+                && let Err(error) = self.iter.advance_to(self.batch.position)
+            {
+                return self.poisoned(error);
+            }
+            self.records += u64::from(self.iter.remaining());
         }
         self
     }
 
-    /// Notes how far the batch is walked.
-    fn close_segment(&mut self, count: u64, cursor: RecordCursor) {
-        self.records += count - self.passed;
+    /// Notes how far the batch is walked: to the end of the open segment, unless that turns out malformed there.
+    fn close_segment(&mut self) -> Result<(), RecordError> {
+        let cursor = self.iter.cursor();
+        if self.batch.segments[self.segment - 1].is_whole() {
+            self.iter.next().transpose()?;
+        }
+        self.is_open = false;
+        self.next_offset = self.next_offset.max(self.iter.next_offset());
         if self.segment > self.batch.progress.walked.get().segments {
             self.batch.progress.walked.set(Walked {
                 segments: self.segment,
@@ -299,17 +295,16 @@ impl Walk<'_> {
                 records: self.records,
             });
         }
+        Ok(())
     }
 
     /// The next record cannot be read: the batch ends here, now and whenever it is walked again.
     #[cold]
-    fn poisoned(mut self, error: Option<record::RecordError>) -> Self {
-        let reason =
-            error.map_or_else(|| "its records end before its record count".to_owned(), |e| e.to_string());
-        let offset = self.next_offset;
-        self.batch.progress.poison.borrow_mut().get_or_insert(Poison { offset, reason });
-        self.iter = None;
-        self.left = 0;
+    fn poisoned(mut self, error: RecordError) -> Self {
+        let poison = Poison { offset: self.next_offset.max(error.offset), reason: error.to_string() };
+        self.batch.progress.poison.borrow_mut().get_or_insert(poison);
+        self.iter = RecordIter::default();
+        self.is_open = false;
         self.segment = self.batch.segments.len();
         self
     }
