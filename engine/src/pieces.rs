@@ -1,11 +1,13 @@
 //! Single pieces of the data path, for the benchmarks of this workspace: no part of the interface.
 
+mod handing;
 mod wire;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use crate::link::{LaneId, Mark};
 use crate::stats::StageHistogram;
+pub use handing::Handing;
 pub use wire::{Wire, WireLimits};
 
 /// A stage's latency histogram.

@@ -2,7 +2,9 @@
 
 use std::hint::black_box;
 
-use millstream::pieces::{Latencies, Marks};
+use millstream::Batch;
+use millstream::pieces::{Handing, Latencies, Marks};
+use millstream_bench::contract::Tally;
 use millstream_bench::material::{
     FETCH_VERSION, Frame, SESSION_ID, Shape, ask, fetch_response, frame, session, walk, walk_headers,
 };
@@ -39,13 +41,16 @@ impl Piece {
 
 /// All pieces.
 pub(crate) fn all() -> Vec<Piece> {
-    let pieces: [(&'static str, SetUp); 17] = [
+    let pieces: [(&'static str, SetUp); 22] = [
         ("walk_16_b", || walking(Shape::Values(16))),
         ("walk_100_b", || walking(Shape::Values(100))),
         ("walk_1000_b", || walking(Shape::Values(1000))),
         ("walk_mixed", || walking(Shape::Mixed)),
         ("walk_100_b_key_headers", || walking(Shape::KeyAndHeaders(100))),
         ("headers_100_b_key_headers", reading_headers),
+        ("handle_100_b", || handling(Shape::Values(100))),
+        ("handle_mixed", || handling(Shape::Mixed)),
+        ("handle_100_b_key_headers", || handling(Shape::KeyAndHeaders(100))),
         ("batch_headers", validating),
         ("crc_16_kib", checking),
         ("fetch_response_4", || walking_response(4)),
@@ -55,8 +60,10 @@ pub(crate) fn all() -> Vec<Piece> {
         ("fetch_request_unchanged_64", || asking(64, Asked::Unchanged)),
         ("histogram_record", recording),
         ("mark_push_pop", marking),
+        ("gzip_decompress", || decompressing(Codec::Gzip)),
         ("lz4_decompress", || decompressing(Codec::Lz4)),
         ("snappy_decompress", || decompressing(Codec::Snappy)),
+        ("zstd_decompress", || decompressing(Codec::Zstd)),
     ];
     pieces.map(|(name, set_up)| Piece { name, set_up }).into()
 }
@@ -77,6 +84,25 @@ fn reading_headers() -> Work {
     work(records, "record", move || {
         black_box(walk_headers(black_box(&bytes)));
     })
+}
+
+/// From opened batches to the handler of a comparison: what a record costs once its batch is checked.
+fn handling(shape: Shape) -> Work {
+    let Frame { bytes, records, .. } = frame(shape, Codec::None, FRAME_BYTES);
+    let handing = Handing::new(&bytes).expect("the batches were built whole");
+    work(records, "record", move || {
+        let mut tally = black_box(Tally::default());
+        handing.hand_to(|batch| tally = counted(batch, tally));
+        assert_eq!(black_box(tally).records(), records);
+    })
+}
+
+fn counted(batch: &Batch<'_>, mut tally: Tally) -> Tally {
+    for record in batch {
+        let headers = record.headers().map(|header| (header.key, header.value));
+        tally.record(record.key(), record.value(), headers);
+    }
+    tally
 }
 
 fn validating() -> Work {
