@@ -78,6 +78,7 @@ mod error;
 mod event;
 mod handler;
 mod health;
+mod lease;
 mod link;
 mod memory;
 mod net;

@@ -199,6 +199,8 @@ pub(crate) enum Command {
         /// Which question of the lane is answered.
         check: u32,
     },
+    /// The member has a lease on its partitions again, after [`Event::LeaseOver`]: hand out what was withheld.
+    LeaseRenewed,
     /// Answer by [`Event::Passed`]: all earlier commands are carried out.
     Fence(u64),
     /// Fill in this snapshot and return it by [`Event::Stats`].
@@ -384,6 +386,9 @@ pub(crate) enum Event {
         /// Bytes of the response.
         bytes: usize,
     },
+    /// There are records to hand out, and the member's lease on its partitions was over when the shard looked: it
+    /// looks again at [`Command::LeaseRenewed`], which answers this as soon as there is a lease.
+    LeaseOver,
     /// All commands before this [`Command::Fence`] are carried out.
     Passed(u64),
     /// The filled-in snapshot.

@@ -341,6 +341,8 @@ fn a_frozen_member_is_replaced_and_loses_its_lanes_without_a_commit_when_it_wake
     assert_eq!(commit(&mut group, heir).len(), 4);
     group.engine(zombie).thaw();
     group.wait_until("the zombie has lost its lanes", |group| lost(group, zombie).len() == taken.len());
+    let lost_at = taken.iter().map(|partition| group.members[zombie].lost_at[partition]);
+    assert!(lost_at.eq([1_000; 2]), "with no batch in hand it handles nothing on waking: {taken:?}");
     group.wait_until_shared_by(&[zombie, heir]);
     assert!(group.members[zombie].owned.values().all(|&start| start == 2_000), "nothing was committed over");
     assert_eq!(kafka.committed("frozen", "frozen", 4).unwrap(), [Some(2_000); 4]);

@@ -4,7 +4,7 @@ use millstream::simulation::Planted;
 use millstream_tests::simulation::first_found;
 
 /// Each bug, how many seeds may be looked at, and by what it may be found first.
-const BUGS: [(Planted, u64, &[&str]); 19] = [
+const BUGS: [(Planted, u64, &[&str]); 20] = [
     (Planted::MarkTooFar, 5, &["marks-are-contiguous"]),
     (Planted::MarkForgotten, 30, &["everything-is-handled-in-the-end"]),
     (Planted::MarkOfFormerOpening, 60, &["marks-are-contiguous", "commits-do-not-go-back"]),
@@ -29,6 +29,7 @@ const BUGS: [(Planted, u64, &[&str]); 19] = [
             "everything-is-handled-in-the-end",
         ],
     ),
+    (Planted::LeaseIgnored, 250, &["nothing-is-dispatched-beside-an-heir"]),
     (Planted::SeekTooFar, 120, &["gaps-are-told", "no-record-is-skipped"]),
     (Planted::ResetUntold, 120, &["gaps-are-told"]),
     (Planted::LeaderForgotten, 200, &["everything-is-handled-in-the-end"]),

@@ -76,6 +76,15 @@ impl GroupMember {
         }
     }
 
+    /// Until when what is owned may be handed out, by the coordinator's last word; `None` while it is nobody's to hand
+    /// out.
+    pub(super) fn lease_end(&self) -> Option<Instant> {
+        match self {
+            Classic(member) => member.lease_end(),
+            Consumer(member) => member.lease_end(),
+        }
+    }
+
     /// See [`ClassicGroup::is_joining`].
     pub(super) fn is_joining(&self) -> bool {
         match self {

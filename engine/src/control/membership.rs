@@ -28,7 +28,8 @@ use super::wire::{Answer, Ask, CommitMember};
 use crate::config::Config;
 use crate::error::Error;
 use crate::event::EngineEvent;
-use crate::link::{CloseReason, LaneId};
+use crate::lease::Lease;
+use crate::link::{CloseReason, Command, LaneId};
 
 /// Of `max.poll.interval.ms`, which is how long the coordinator waits for this member in a rebalance, handlers get so
 /// many eighths to finish their batches, …
@@ -65,6 +66,10 @@ pub(super) struct Membership {
     /// It is out of the group for good, or never was in.
     is_out: bool,
     max_poll_interval: Duration,
+    /// Tells the shards until when they may hand out what the group assigns.
+    lease: Arc<Lease>,
+    /// Shards that withhold records until they hear of a lease.
+    withholding: BTreeSet<usize>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -76,7 +81,13 @@ struct Revoking {
 
 impl Membership {
     /// A member that is about to join.
-    pub(super) fn new(config: &Config, group: &str, subscription: &Subscription, seed: u64) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        group: &str,
+        subscription: &Subscription,
+        lease: Arc<Lease>,
+        seed: u64,
+    ) -> Self {
         let mut member = GroupMember::new(config, group, subscription, seed);
         let waits_for_topics = subscription.own_pattern().is_some();
         if !waits_for_topics {
@@ -95,6 +106,8 @@ impl Membership {
             rejoins: false,
             is_out: false,
             max_poll_interval: config.max_poll_interval,
+            lease,
+            withholding: BTreeSet::new(),
         }
     }
 
@@ -218,6 +231,7 @@ impl Control {
             let Some(action) = membership.group.poll(now) else { break };
             self.carry_out(action, now);
         }
+        self.renew_lease(now);
         let Some(membership) = &mut self.membership else { return };
         let is_joining = membership.is_joining();
         let is_new_join = is_joining && !membership.was_joining;
@@ -230,6 +244,27 @@ impl Control {
             self.metadata.match_again(now);
         }
         self.use_topics(now);
+    }
+
+    /// A shard has records to hand out and found no lease.
+    pub(super) fn on_lease_over(&mut self, shard: usize) {
+        tracing::warn!(shard, "no record is handed out before the group has confirmed the membership");
+        if let Some(membership) = &mut self.membership {
+            membership.withholding.insert(shard);
+        }
+    }
+
+    /// Tells the shards until when they may hand out what the group has assigned; those that wait for that, by a
+    /// command, which comes after the lease and so finds it.
+    fn renew_lease(&mut self, now: Instant) {
+        let Some(membership) = &mut self.membership else { return };
+        let until = membership.group.lease_end();
+        membership.lease.set(until);
+        if until.is_some_and(|until| now < until) {
+            for shard in std::mem::take(&mut membership.withholding) {
+                self.command(shard, Command::LeaseRenewed);
+            }
+        }
     }
 
     /// Keeps the metadata to the topics that matter now: of the subscription, of the group, of lookups.

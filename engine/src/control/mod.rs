@@ -126,7 +126,7 @@ pub(crate) struct Control {
 impl Control {
     /// A control plane that has not asked anybody anything yet.
     pub(crate) fn new(setup: ControlSetup, now: Instant) -> Self {
-        let ControlSetup { config, subscription, shards, is_movable, stop_at_end, seed, wall } = setup;
+        let ControlSetup { config, subscription, shards, is_movable, stop_at_end, seed, wall, lease } = setup;
         let mut rng = fastrand::Rng::with_seed(seed);
         let retry = (config.retry_backoff, config.retry_backoff_max);
         let backoff = || Backoff::new(retry.0, retry.1);
@@ -149,7 +149,7 @@ impl Control {
         };
         let membership = match (&group, &subscription) {
             (Some(group), Subscription::Group { .. } | Subscription::Pattern { .. }) => {
-                Some(Membership::new(&config, group, &subscription, rng.u64(..)))
+                Some(Membership::new(&config, group, &subscription, lease, rng.u64(..)))
             }
             _ => None,
         };

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::error::Error;
 use crate::event::EngineEvent;
 use crate::health::Health;
+use crate::lease::Lease;
 use crate::link::{Command, LaneId};
 use crate::offsets::{CommittedOffset, OffsetToCommit, TimestampOffset};
 use crate::position::StartPosition;
@@ -36,6 +37,8 @@ pub(crate) struct ControlSetup {
     pub(crate) seed: u64,
     /// What time it is when the control plane is made.
     pub(crate) wall: WallClock,
+    /// Tells the shards until when they may hand out what a group assigns; [`Subscription::lease`] makes it.
+    pub(crate) lease: Arc<Lease>,
 }
 
 /// What the calendar said at one moment; later it has gone on as the monotonic clock has.
@@ -107,6 +110,16 @@ impl Subscription {
         match self {
             Self::Pattern { pattern: Pattern::Coordinators(pattern), .. } => Some(Arc::clone(pattern)),
             _ => None,
+        }
+    }
+}
+
+impl Subscription {
+    /// The lease on its partitions before a group is heard of.
+    pub(crate) fn lease(&self, now: Instant) -> Lease {
+        match self {
+            Self::Assign(_) => Lease::endless(now),
+            Self::Group { .. } | Self::Pattern { .. } => Lease::none(now),
         }
     }
 }

@@ -98,6 +98,7 @@ impl Control {
                 }
             }
             Event::AdmittedAlone { bytes } => self.notify(EngineEvent::AdmittedAlone { shard, bytes }),
+            Event::LeaseOver => self.on_lease_over(shard),
             Event::Passed(fence) => self.on_passed(fence),
             Event::Stats(stats) => self.on_stats(stats, now),
         }

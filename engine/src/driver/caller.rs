@@ -13,6 +13,7 @@ use super::turns::{Allowance, Turns};
 use super::waker::Waker;
 use crate::caller::Polled;
 use crate::handler::LaneFactory;
+use crate::lease::Lease;
 use crate::net::{Transport, TransportKind, Wait};
 use crate::on_shard;
 use crate::pulse::Pulse;
@@ -28,6 +29,7 @@ pub(crate) struct CallerStart {
     pub(super) transport: TransportKind,
     pub(super) settings: ShardSettings,
     pub(super) pulse: Arc<Pulse>,
+    pub(super) lease: Arc<Lease>,
     pub(super) end: ShardEnd,
     pub(super) waker: Waker,
     pub(super) sockets: SocketSettings,
@@ -54,6 +56,7 @@ impl CallerStart {
             settings: self.settings,
             factory,
             pulse: Arc::clone(&self.pulse),
+            lease: self.lease,
             bell: Arc::new(move || bell.wake()),
             seed: self.seed,
         });

@@ -24,6 +24,7 @@ use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscrip
 use crate::error::Error;
 use crate::event::EventLog;
 use crate::handler::HandlerFactory;
+use crate::lease::Lease;
 use crate::net::TransportKind;
 use crate::pulse::Pulse;
 use crate::shard::{Clock, HostClock, Shard, ShardSettings, ShardSetup};
@@ -81,6 +82,7 @@ pub(crate) fn start_caller_driven(setup: StartSetup) -> Result<(Waker, Vec<Calle
 
 fn start_caller_driven_over<T: HostTransport>(setup: StartSetup) -> Result<(Waker, Vec<CallerStart>), Error> {
     let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
+    let lease = Arc::new(setup.subscription.lease(Instant::now()));
     let control_waker = Arc::new(OnceLock::new());
     let (mut ends, mut starts, mut shards) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..setup.cores.len() {
@@ -96,6 +98,7 @@ fn start_caller_driven_over<T: HostTransport>(setup: StartSetup) -> Result<(Wake
             transport: setup.transport,
             settings: settings.clone(),
             pulse,
+            lease: Arc::clone(&lease),
             end,
             waker,
             sockets: socket_settings(&setup.config),
@@ -103,12 +106,13 @@ fn start_caller_driven_over<T: HostTransport>(setup: StartSetup) -> Result<(Wake
             last_stats,
         });
     }
-    let waker = start_control::<T>(setup, ends, shards, control_waker)?;
+    let waker = start_control::<T>(setup, ends, shards, control_waker, lease)?;
     Ok((waker, starts))
 }
 
 fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> Result<Waker, Error> {
     let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
+    let lease = Arc::new(setup.subscription.lease(Instant::now()));
     let control_waker = Arc::new(OnceLock::new());
     let mut ends = Vec::with_capacity(setup.cores.len());
     let mut threads = Vec::with_capacity(setup.cores.len());
@@ -123,6 +127,7 @@ fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> 
             settings: settings.clone(),
             factory: factory.clone(),
             pulse,
+            lease: Arc::clone(&lease),
             end,
             waker: waker.clone(),
             sockets: socket_settings(&setup.config),
@@ -138,7 +143,7 @@ fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> 
     for (thread, answer) in starting {
         threads.push(Driven::ByThread(ready(thread, &answer)?));
     }
-    start_control::<T>(setup, ends, threads, control_waker)
+    start_control::<T>(setup, ends, threads, control_waker, lease)
 }
 
 /// Waits until the thread is ready for its work.
@@ -160,6 +165,7 @@ fn start_control<T: HostTransport>(
     shards: Vec<ControlEnd>,
     driven: Vec<Driven>,
     control_waker: Arc<OnceLock<Waker>>,
+    lease: Arc<Lease>,
 ) -> Result<Waker, Error> {
     let (started, answer) = sync_channel(1);
     let waker = new_waker()?;
@@ -177,6 +183,7 @@ fn start_control<T: HostTransport>(
         stop_at_end: setup.stop_at_end,
         seed: setup.seed,
         wall: wall_clock(),
+        lease,
     };
     let (requests, stop, events) = (setup.requests, setup.stop, setup.events);
     let cpu_ns = setup.control_cpu_ns;
@@ -248,6 +255,7 @@ struct ShardStart {
     settings: ShardSettings,
     factory: HandlerFactory,
     pulse: Arc<Pulse>,
+    lease: Arc<Lease>,
     end: ShardEnd,
     waker: Waker,
     sockets: SocketSettings,
@@ -274,6 +282,7 @@ impl ShardStart {
             settings: self.settings,
             factory: Box::new(move |lane| factory(lane)),
             pulse: self.pulse,
+            lease: self.lease,
             bell: Arc::new(move || bell.wake()),
             seed: self.seed,
         });

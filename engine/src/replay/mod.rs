@@ -16,6 +16,7 @@ use crate::config::ConfigSources;
 use crate::driver::{Allowance, ControlEnd, ShardEnd, Thread, Turns, Waker, channels, thread_cpu_ns};
 use crate::error::{Error, LaneError};
 use crate::handler::{Handler, Lane, Runner, erase_made};
+use crate::lease::Lease;
 use crate::link::{BrokerEndpoint, Command, Event, LaneId, Leader, OpenLane, Topic};
 use crate::net::Wait;
 use crate::on_shard;
@@ -180,6 +181,7 @@ impl Fed {
                 erase_made(|| Ok::<_, std::convert::Infallible>(make(lane))).map(Runner::Handler)
             }),
             pulse: self.pulse,
+            lease: Arc::new(Lease::endless(Instant::now())),
             bell: Arc::new(|| {}),
             seed: 1,
         });

@@ -49,7 +49,9 @@ impl Shard {
 
     /// Of a lane that has fetched records.
     fn keeps_from_handler(&self, lane: &Lane) -> BlockedBy {
-        if self.starved.contains(&lane.id.slot) {
+        if self.is_withholding {
+            BlockedBy::Membership
+        } else if self.starved.contains(&lane.id.slot) {
             BlockedBy::MemoryBudget
         } else if lane.in_flight.as_ref().is_some_and(|flying| flying.room() == 0) {
             BlockedBy::InFlight

@@ -58,6 +58,7 @@ impl Shard {
             Command::Checked { lane, check } => {
                 self.with_lane(lane, now, |shard, lane| shard.on_checked(lane, check, now));
             }
+            Command::LeaseRenewed => self.on_lease_renewed(),
             Command::Fence(fence) => self.events.push_back(Event::Passed(fence)),
             Command::Stats(snapshot) => self.fill_snapshot(snapshot),
             Command::End => self.end(now),

@@ -60,10 +60,14 @@ impl Shard {
         false
     }
 
-    /// Returns `false` when the lane waits for memory and nothing was released for it.
+    /// Returns `false` when nothing may be handed out, or when the lane waits for memory and nothing was released for
+    /// it.
     fn dispatch_lane(&mut self, lane: &mut Lane, clock: &dyn Clock) -> bool {
-        let mut segments = std::mem::take(&mut self.segments);
         let started = clock.now();
+        if !self.may_hand_out(started) {
+            return false;
+        }
+        let mut segments = std::mem::take(&mut self.segments);
         let (gathered, failure) = self.gather(lane, &mut segments, started, clock);
         let goes_on = !segments.is_empty() || self.take_failure(lane, failure);
         let mut ended = gathered;
@@ -353,7 +357,8 @@ impl Shard {
     pub(crate) fn after_dispatch(&mut self, lane: &mut Lane) {
         self.note_mark(lane);
         self.watch(lane);
-        if lane.is_dispatchable() && !self.starved.contains(&lane.id.slot) {
+        let is_passed_over = self.is_withholding || self.starved.contains(&lane.id.slot);
+        if lane.is_dispatchable() && !is_passed_over {
             self.list_ready(lane);
         } else {
             self.report_end(lane);

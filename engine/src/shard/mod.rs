@@ -29,6 +29,7 @@ mod tasks;
 pub(crate) mod tests;
 mod turns;
 mod validity;
+mod withhold;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub(crate) use offer::open_batch;
 pub(crate) use settings::ShardSettings;
 
 use crate::handler::{Bell, LaneFactory, Segment, WakeList};
+use crate::lease::Lease;
 use crate::link::{BrokerEndpoint, Event, Mark};
 use crate::memory::{FramePool, MemoryLimits, MemoryStats};
 use crate::net::{ConnId, IoOp};
@@ -67,6 +69,8 @@ pub(crate) struct ShardSetup {
     pub(crate) factory: LaneFactory,
     /// Shows the control plane which batch is with its handler.
     pub(crate) pulse: Arc<Pulse>,
+    /// Until when records may be handed out.
+    pub(crate) lease: Arc<Lease>,
     /// Rings when a retained frame came home, or a lane was woken.
     pub(crate) bell: Bell,
     /// For jitter.
@@ -79,6 +83,9 @@ pub(crate) struct Shard {
     settings: ShardSettings,
     factory: LaneFactory,
     pulse: Arc<Pulse>,
+    lease: Arc<Lease>,
+    /// Lanes were passed over because the lease was over, and that is told.
+    is_withholding: bool,
     rng: fastrand::Rng,
 
     pool: FramePool,
@@ -150,6 +157,8 @@ impl Shard {
             index: setup.index,
             factory: setup.factory,
             pulse: setup.pulse,
+            lease: setup.lease,
+            is_withholding: false,
             rng: fastrand::Rng::with_seed(setup.seed),
             pool: FramePool::new(limits, Box::new(move || home())),
             brokers: Vec::new(),

@@ -105,9 +105,13 @@ impl Shard {
     /// Lays out the next batch for the task, which is to be polled then. `Some` when there is none after all, and
     /// whether it is worth to look again.
     fn lay_out(&mut self, lane: &mut Lane, clock: &dyn Clock) -> Option<bool> {
+        let started = clock.now();
+        if !self.may_hand_out(started) {
+            return Some(false);
+        }
         let Some(Runner::Task(task)) = &mut lane.runner else { return Some(false) };
         let mut segments = task.take_spare();
-        let (gathered, failure) = self.gather(lane, &mut segments, clock.now(), clock);
+        let (gathered, failure) = self.gather(lane, &mut segments, started, clock);
         let Some(Runner::Task(task)) = &mut lane.runner else { return Some(false) };
         let (Some(last), Some(waker)) = (segments.last(), &lane.waker) else {
             task.keep(segments);

@@ -26,6 +26,8 @@ pub enum Invariant {
     OneLane,
     /// A partition has one owner.
     OneOwner,
+    /// Nothing is dispatched beside an heir.
+    HeirAlone,
     /// Lost lanes are not dispatched.
     LostStop,
     /// Lost lanes commit nothing.
@@ -58,7 +60,7 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Content,
         Self::Order,
         Self::NothingSkipped,
@@ -66,6 +68,7 @@ impl Invariant {
         Self::NothingTwice,
         Self::OneLane,
         Self::OneOwner,
+        Self::HeirAlone,
         Self::LostStop,
         Self::LostCommit,
         Self::Marks,
@@ -92,6 +95,7 @@ impl Invariant {
             Self::NothingTwice => "nothing-comes-twice-without-a-cause",
             Self::OneLane => "a-member-has-one-lane-of-a-partition",
             Self::OneOwner => "a-partition-has-one-owner",
+            Self::HeirAlone => "nothing-is-dispatched-beside-an-heir",
             Self::LostStop => "lost-lanes-are-not-dispatched",
             Self::LostCommit => "lost-lanes-commit-nothing",
             Self::Marks => "marks-are-contiguous",
@@ -203,6 +207,13 @@ pub(super) fn a_member_has_one_lane_of_a_partition(at: &impl fmt::Display, holde
 pub(super) fn a_partition_has_one_owner(at: &impl fmt::Display, holders: &[String]) -> Verdict {
     Invariant::OneOwner
         .holds(holders.is_empty(), || format!("{at} opens while {} has it", holders.join(", ")))
+}
+
+/// A member begins no batch of a partition that another member has been granted and has opened since, however long it
+/// has stood still itself: its lease was over before that.
+pub(super) fn nothing_is_dispatched_beside_an_heir(at: &impl fmt::Display, heir: Option<String>) -> Verdict {
+    Invariant::HeirAlone
+        .holds(heir.is_none(), || format!("{at} is dispatched, {} has it since", heir.unwrap_or_default()))
 }
 
 /// A lane that its member has lost gives its handler nothing more than what was in hand. `free_since` is when its

@@ -65,6 +65,8 @@ struct Partition {
 #[derive(Clone, Debug)]
 struct Grant {
     shard: usize,
+    /// When it was opened; `None` where it was lost before that.
+    opened_at: Option<Instant>,
     /// The offset that has to be delivered next.
     next: i64,
     /// Everything below is handled, from where it was opened or sought.
@@ -247,6 +249,7 @@ impl Ledger {
             .collect();
         let grant = Grant {
             shard,
+            opened_at: lost_at.is_none().then_some(now),
             next: start,
             done: start,
             done_most: start,
@@ -274,11 +277,13 @@ impl Ledger {
 
     /// A handler is about to be given a batch. Its thread had nothing else in hand since `free_since`.
     pub(super) fn dispatched(&mut self, member: MemberId, partition: i32, at: Instant, free_since: Instant) {
-        let grant = self.partitions[partition as usize].lanes.get(&member);
-        let lost_at = grant.and_then(Grant::over_at);
+        let books = &self.partitions[partition as usize];
+        let lost_at = books.lanes.get(&member).and_then(Grant::over_at);
+        let heir = books.heir(member).map(|heir| heir.to_string());
         let free_since = self.frozen.get(&member).map_or(free_since, |thawed| free_since.max(*thawed));
         let place = format_args!("{member}: {partition}");
         self.judge(invariants::lost_lanes_are_not_dispatched(&place, lost_at, free_since, at));
+        self.judge(invariants::nothing_is_dispatched_beside_an_heir(&place, heir));
     }
 
     /// A handler sees a record.
@@ -525,6 +530,13 @@ impl Ledger {
 }
 
 impl Partition {
+    /// Who was granted it, and has opened it, after this member.
+    fn heir(&self, member: MemberId) -> Option<MemberId> {
+        let opened_at = self.lanes.get(&member)?.opened_at?;
+        let others = self.lanes.iter().chain(&self.closed).filter(|(other, _)| **other != member);
+        others.filter(|(_, grant)| grant.opened_at > Some(opened_at)).map(|(other, _)| *other).next()
+    }
+
     /// Nothing below comes again without a cause, but what was read off a log that was cut since.
     fn settle(&mut self, end: i64) {
         if self.log.is_handled_below(end) {

@@ -12,12 +12,13 @@ use super::ledger::{Ledger, MemberId};
 use super::network::{Actor, Network};
 use super::plan::TOPIC;
 use super::planted::Planted;
-use super::shard_actor::{ShardActor, shard_of};
+use super::shard_actor::{Common, ShardActor, shard_of};
 use super::time::Time;
 use crate::config::Config;
 use crate::control::{Control, ControlSetup, Output, Request, Subscription, WallClock};
 use crate::error::Error;
 use crate::event::EngineEvent;
+use crate::lease::Lease;
 use crate::link::{CloseReason, Command, LaneId};
 use crate::net::{Completion, IoOp};
 use crate::position::StartPosition;
@@ -61,6 +62,8 @@ pub(super) struct Member {
     is_stopping: bool,
     /// Its process stands still until then.
     frozen_until: Instant,
+    /// It is to stand still for so long as soon as it has work to do.
+    freezes_at_work: Option<Duration>,
     planted: Option<Planted>,
     rng: fastrand::Rng,
 }
@@ -78,6 +81,7 @@ impl Member {
         let now = time.now();
         let subscription =
             Subscription::Group { topics: vec![TOPIC.into()], start: StartPosition::Committed };
+        let lease = Arc::new(subscription.lease(time.start()));
         let setup = ControlSetup {
             config: Arc::clone(&config),
             subscription,
@@ -86,9 +90,12 @@ impl Member {
             stop_at_end: false,
             seed: rng.u64(..),
             wall: WallClock { at: now, unix_ms: time.wall_ms(now) },
+            lease: Arc::clone(&lease),
         };
-        let shard =
-            |index| ShardActor::new(shard_of(id, index), &config, shards, ledger, time, planted, rng.u64(..));
+        let ignored = (planted == Some(Planted::LeaseIgnored)).then(|| Arc::new(Lease::endless(now)));
+        let lease = ignored.unwrap_or(lease);
+        let common = Common { ledger, time, lease: &lease, planted };
+        let shard = |index| ShardActor::new(shard_of(id, index), &config, shards, &common, rng.u64(..));
         let shards = (0..shards).map(shard).collect();
         Self {
             id,
@@ -109,6 +116,7 @@ impl Member {
             given_up: Vec::new(),
             is_stopping: false,
             frozen_until: now,
+            freezes_at_work: None,
             planted,
             rng: rng.fork(),
         }
@@ -127,6 +135,11 @@ impl Member {
         self.frozen_until = until;
         self.shards.iter_mut().for_each(|shard| shard.freeze(now, until));
         lock(&self.ledger).frozen(self.id, until);
+    }
+
+    /// The process stands still for so long as soon as one of its shards has records to hand out.
+    pub(super) fn freeze_at_work(&mut self, lasting: Duration) {
+        self.freezes_at_work = Some(lasting);
     }
 
     /// Asks as user code would.
@@ -170,6 +183,12 @@ impl Member {
             if shard.next_at().is_some_and(|at| at <= now) {
                 shard.step(network, now);
             }
+        }
+        if self.shards.iter().any(ShardActor::has_work)
+            && let Some(lasting) = self.freezes_at_work.take()
+        {
+            lock(&self.ledger).note(now, &format_args!("{}: stands still for {lasting:?}", self.id));
+            self.freeze(now, now + lasting);
         }
     }
 

@@ -37,6 +37,8 @@ pub enum Planted {
     OpenTooEarly,
     /// The control plane lets shards go on with lanes that it has lost.
     LostGoesOn,
+    /// A shard hands records out whether its member has a lease on the partition or not.
+    LeaseIgnored,
     /// The control plane goes on too far where the log has lost a place.
     SeekTooFar,
     /// The control plane does not tell that the log has lost a place.
@@ -49,7 +51,7 @@ pub enum Planted {
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::MarkTooFar,
         Self::MarkForgotten,
         Self::MarkOfFormerOpening,
@@ -65,6 +67,7 @@ impl Planted {
         Self::OpenTooFar,
         Self::OpenTooEarly,
         Self::LostGoesOn,
+        Self::LeaseIgnored,
         Self::SeekTooFar,
         Self::ResetUntold,
         Self::LeaderForgotten,

@@ -20,6 +20,8 @@ const MOVES_MAX: usize = 40;
 const ABSENCE_MAX_MS: u64 = 4_000;
 /// The longest that a network is cut, or that a member stands still: longer than its session.
 const CUT_MAX_MS: u64 = 9_000;
+/// The longest that a member stands still that has work to do: others have gone on with it by then.
+const FREEZE_MAX_MS: u64 = 14_000;
 /// A delay that is injected at most.
 const FAULT_DELAY_MAX: Duration = Duration::from_millis(800);
 /// When everybody has come to rest. Partitions that were added while a static member was away that leads its group are
@@ -46,6 +48,8 @@ pub(super) enum Action {
     },
     /// The process in this place stands still.
     Freeze(usize, Duration),
+    /// The same, as soon as one of its shards has records to hand out.
+    FreezeAtWork(usize, Duration),
     /// A handler of the engine in this place fails.
     FailHandler(usize),
     /// A handler of the engine in this place takes so much longer for a batch.
@@ -163,9 +167,13 @@ impl Script {
             for _ in 0..rng.usize(1..=3) {
                 let place = rng.usize(..places);
                 let goes_ms = rng.u64(2_000..DISTURBED_MS - ABSENCE_MAX_MS);
-                let action = match rng.u32(..5) {
+                let action = match rng.u32(..7) {
                     0 => Action::Stop(place),
                     1 | 2 => Action::Crash { place, with_host: rng.bool() },
+                    3 | 4 => Action::FreezeAtWork(
+                        place,
+                        Duration::from_millis(rng.u64(ABSENCE_MAX_MS..FREEZE_MAX_MS)),
+                    ),
                     _ => Action::Freeze(place, Duration::from_millis(rng.u64(100..CUT_MAX_MS))),
                 };
                 self.add(goes_ms, action);

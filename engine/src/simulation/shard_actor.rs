@@ -13,6 +13,7 @@ use super::ring::Ring;
 use super::time::{ShardClock, Time};
 use crate::config::Config;
 use crate::handler::{Runner, erase_made};
+use crate::lease::Lease;
 use crate::link::{Command, Event, LaneId, Mark};
 use crate::net::{Completion, IoOp};
 use crate::pulse::Pulse;
@@ -34,6 +35,14 @@ const CONNECTIONS_MAX: usize = 16;
 const MET_TURNS_MAX: u32 = 3;
 /// One occasion in so many meets a planted bug.
 const PLANTED_ONE_IN: u32 = 8;
+
+/// What a shard has in common with the others of its member.
+pub(super) struct Common<'a> {
+    pub(super) ledger: &'a Arc<Mutex<Ledger>>,
+    pub(super) time: &'a Arc<Time>,
+    pub(super) lease: &'a Arc<Lease>,
+    pub(super) planted: Option<Planted>,
+}
 
 /// A shard, its thread's rings, and what waits for its next step.
 pub(super) struct ShardActor {
@@ -73,15 +82,8 @@ pub(super) struct ShardActor {
 }
 
 impl ShardActor {
-    pub(super) fn new(
-        actor: Actor,
-        config: &Config,
-        shards: usize,
-        ledger: &Arc<Mutex<Ledger>>,
-        time: &Arc<Time>,
-        planted: Option<Planted>,
-        seed: u64,
-    ) -> Self {
+    pub(super) fn new(actor: Actor, config: &Config, shards: usize, common: &Common<'_>, seed: u64) -> Self {
+        let Common { ledger, time, lease, planted } = *common;
         let mut rng = fastrand::Rng::with_seed(seed);
         let settings = ShardSettings::new(config, shards).expect("the simulation's own configuration fits");
         let share_bytes = settings.fetch_share_bytes + settings.decode_reserve_bytes;
@@ -102,6 +104,7 @@ impl ShardActor {
                 erase_made(|| Ok::<_, String>(site.open(lane))).map(Runner::Handler)
             }),
             pulse: Arc::clone(&pulse),
+            lease: Arc::clone(lease),
             bell: Arc::new(|| {}),
             seed: rng.u64(..),
         });
@@ -181,6 +184,11 @@ impl ShardActor {
 
     pub(super) fn is_ended(&self) -> bool {
         self.shard.is_ended()
+    }
+
+    /// Whether it has records to hand out.
+    pub(super) fn has_work(&self) -> bool {
+        self.shard.has_ready()
     }
 
     /// Memory that is still in use after the end, bytes.

@@ -204,6 +204,11 @@ impl World {
                     member.freeze(now, now + lasting);
                 }
             }
+            Action::FreezeAtWork(place, lasting) => {
+                if let Some(member) = self.at(place) {
+                    member.freeze_at_work(lasting);
+                }
+            }
             Action::FailHandler(place) => {
                 let shard = self.rng.usize(..self.plan.shards);
                 if let Some(member) = self.at(place) {

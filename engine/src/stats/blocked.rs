@@ -33,6 +33,8 @@ pub enum BlockedBy {
     OutOfRange,
     /// It is paused.
     Paused,
+    /// Records are fetched, and the group has not confirmed for a whole session that this member may hand them out.
+    Membership,
     /// Records are fetched and wait for their handler: for it to finish a batch, or for those of other partitions of
     /// the same shard.
     Handler,
@@ -66,6 +68,7 @@ impl BlockedBy {
             Self::Closing => "closing",
             Self::OutOfRange => "out_of_range",
             Self::Paused => "paused",
+            Self::Membership => "membership",
             Self::Handler => "handler",
             Self::LaneShare => "lane_share",
             Self::InFlight => "in_flight",
@@ -100,6 +103,7 @@ mod tests {
             Closing,
             OutOfRange,
             Paused,
+            Membership,
             Handler,
             LaneShare,
             InFlight,

@@ -7,6 +7,7 @@ use super::clock::VirtualClock;
 use super::record::{FETCH_VERSION, TestBatch, fetch_response};
 use crate::error::LaneError;
 use crate::handler::LaneFactory;
+use crate::lease::Lease;
 use crate::link::{CloseReason, Command, Event, LaneId, OpenLane, Topic};
 use crate::pulse::Pulse;
 use crate::shard::{Clock, Shard, ShardSettings, ShardSetup};
@@ -68,6 +69,7 @@ impl Rig {
             settings,
             factory,
             pulse: Arc::new(Pulse::new(clock.now())),
+            lease: Arc::new(Lease::endless(clock.now())),
             bell: Arc::new(|| {}),
             seed: 0,
         });

@@ -39,6 +39,8 @@ pub struct WatchedMember {
     pub owned: BTreeMap<i32, i64>,
     /// The next offset of each partition that it has handled records of.
     pub positions: BTreeMap<i32, i64>,
+    /// The partitions that it has lost last, with the next offset of each then.
+    pub lost_at: BTreeMap<i32, i64>,
     /// What it has reported, records left out.
     pub events: Vec<EngineEvent>,
 }
@@ -88,6 +90,7 @@ impl GroupUnderWatch {
             is_over: false,
             owned: BTreeMap::new(),
             positions: BTreeMap::new(),
+            lost_at: BTreeMap::new(),
             events: Vec::new(),
         });
         self.members.len() - 1
@@ -257,8 +260,13 @@ impl WatchedMember {
             EngineEvent::Assigned { partition, start_offset } => {
                 self.owned.insert(*partition, *start_offset);
             }
-            EngineEvent::Revoked { partition } | EngineEvent::Lost { partition } => {
+            EngineEvent::Revoked { partition } => {
                 self.owned.remove(partition);
+            }
+            EngineEvent::Lost { partition } => {
+                let start = self.owned.remove(partition).unwrap_or_default();
+                let position = self.positions.get(partition).copied().unwrap_or(start);
+                self.lost_at.insert(*partition, position);
             }
             EngineEvent::Ended { .. } | EngineEvent::Failed { .. } => self.is_over = true,
             _ => {}

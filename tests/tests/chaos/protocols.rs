@@ -1,7 +1,7 @@
 //! Members of the consumer protocol (KIP-848) whose coordinator dies, also while their group comes over from the
 //! classic protocol, and that are frozen themselves.
 
-use millstream_tests::group::lost;
+use millstream_tests::group::{lost, with};
 use millstream_tests::kafka::JavaTools;
 use millstream_tests::require;
 
@@ -56,15 +56,21 @@ fn a_group_goes_over_from_the_classic_protocol_while_its_coordinator_is_killed()
 fn a_member_that_is_frozen_for_longer_than_its_session_is_replaced_and_takes_nothing_back() {
     let (kafka, java) = (require!(Cluster::get()), require!(JavaTools::new()));
     let mut stage = Stage::new(&kafka, &java, "frozen", 4, 120_000, 1_500);
-    let (zombie, heir) = (stage.group.join("zombie", &NEW), stage.group.join("heir", &NEW));
+    // One shard, so that one batch is in hand when it freezes.
+    let on_one_shard = with(&NEW, &[("cores", "0"), ("max.poll.records", "100")]);
+    let (zombie, heir) = (stage.group.join("zombie", &on_one_shard), stage.group.join("heir", &NEW));
     stage.group.wait_until_shared_by(&[zombie, heir]);
     stage.wait_for_more(2_000);
     let taken: Vec<i32> = stage.group.members[zombie].owned.keys().copied().collect();
     stage.group.engine(zombie).freeze();
     stage.group.wait_until("another member owns all", |group| group.members[heir].owned.len() == 4);
     stage.wait_for_more(2_000);
+    let frozen_at = stage.group.members[zombie].positions.clone();
     stage.group.engine(zombie).thaw();
     stage.group.wait_until("the zombie has lost its lanes", |group| lost(group, zombie).len() == taken.len());
+    let lost_at = &stage.group.members[zombie].lost_at;
+    let after: Vec<i64> = taken.iter().map(|partition| lost_at[partition] - frozen_at[partition]).collect();
+    assert!(after.iter().sum::<i64>() <= 100, "more than the batch in hand was handled on waking: {after:?}");
     stage.group.wait_until_shared_by(&[zombie, heir]);
     stage.finish(&kafka, &[zombie, heir]);
     let repeated = stage.group.deliveries.repeated();

@@ -15,7 +15,7 @@ use crate::position::StartPosition;
 use crate::reply::{Answer, reply};
 use crate::report::CommitReport;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const GROUP: [(&str, &str); 3] =
     [("group.id", "g"), ("auto.offset.reset", "earliest"), ("auto.commit.interval.ms", "1000")];
 
@@ -24,14 +24,14 @@ fn subscribe(topic: &str) -> Subscription {
 }
 
 /// A world with topic `t` of four partitions and one member that owns them.
-fn started(settings: &[(&str, &str)]) -> World {
+pub(super) fn started(settings: &[(&str, &str)]) -> World {
     let mut world = World::new(3, &[("t", 4)]);
     join(&mut world, settings);
     assert!(world.run_until(10 * SECOND, |world| world.members[0].open.len() == 4));
     world
 }
 
-fn join(world: &mut World, settings: &[(&str, &str)]) -> usize {
+pub(super) fn join(world: &mut World, settings: &[(&str, &str)]) -> usize {
     let settings: Vec<_> = GROUP.iter().chain(settings).copied().collect();
     world.start(&settings, subscribe("t"), 2)
 }
@@ -51,7 +51,7 @@ fn commit(world: &mut World, member: usize) -> Answer<Result<CommitReport, Error
     answer
 }
 
-fn times(world: &World, member: usize, api: ApiKey) -> Vec<Instant> {
+pub(super) fn times(world: &World, member: usize, api: ApiKey) -> Vec<Instant> {
     world.members[member].sent.iter().filter(|(key, _)| *key == api as i16).map(|(_, at)| *at).collect()
 }
 

@@ -6,6 +6,7 @@ mod chaos;
 mod cooperative;
 mod group;
 mod health;
+mod leases;
 mod matching;
 mod moves;
 mod offsets;

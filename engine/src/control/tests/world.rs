@@ -15,6 +15,7 @@ use super::super::{Control, ControlSetup, Output, Request, Subscription, WallClo
 use crate::config::{Config, ConfigSources};
 use crate::error::Error;
 use crate::event::EngineEvent;
+use crate::lease::Lease;
 use crate::link::{Command, Event, LaneId, LaneTally, Luggage, Mark, OpenLane};
 use crate::net::{Completion, ConnId, IoOp, ReceiveTarget};
 use crate::report::Report;
@@ -43,6 +44,8 @@ pub(super) struct World {
 /// One engine: a control plane, its connections, and what it has said.
 pub(super) struct Member {
     pub(super) control: Control,
+    /// What its shards read.
+    pub(super) lease: Arc<Lease>,
     wires: BTreeMap<ConnId, Wire>,
     /// How many connections it has opened, or tried to.
     pub(super) connects: u32,
@@ -110,10 +113,21 @@ impl World {
         let seed = self.members.len() as u64;
         let wall = WallClock { at: self.now, unix_ms: WALL_MS };
         let (is_movable, stop_at_end) = (self.is_movable, false);
-        let setup = ControlSetup { config, subscription, shards, is_movable, stop_at_end, seed, wall };
+        let lease = Arc::new(subscription.lease(self.now));
+        let setup = ControlSetup {
+            config,
+            subscription,
+            shards,
+            is_movable,
+            stop_at_end,
+            seed,
+            wall,
+            lease: Arc::clone(&lease),
+        };
         let control = Control::new(setup, self.now);
         self.members.push(Member {
             control,
+            lease,
             wires: BTreeMap::new(),
             commands: VecDeque::new(),
             connects: 0,

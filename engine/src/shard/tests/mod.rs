@@ -8,6 +8,7 @@ mod deferring;
 mod dispatching;
 mod fetching;
 mod keeping;
+mod leases;
 mod memory;
 mod moving;
 mod opening;

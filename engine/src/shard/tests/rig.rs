@@ -10,6 +10,7 @@ use millstream_protocol::record::{NewRecord, RecordBatchBuilder};
 use super::brokers::{Answer, Asked, Brokers};
 use crate::config::ConfigSources;
 use crate::handler::{Batch, Context, Handler, LaneFactory, Outcome, OwnedRecord, Runner, erase_made};
+use crate::lease::Lease;
 use crate::link::{BrokerEndpoint, CloseReason, Command, Event, LaneId, Leader, Mark, OpenLane, Topic};
 use crate::net::ConnId;
 use crate::position::StartPosition;
@@ -106,6 +107,7 @@ impl Rig {
             settings,
             factory: factory(Arc::clone(&user)),
             pulse: Arc::new(Pulse::new(now)),
+            lease: Arc::new(Lease::endless(now)),
             bell: Arc::new(|| {}),
             seed: 1,
         });

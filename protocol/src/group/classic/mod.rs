@@ -78,6 +78,8 @@ pub struct ClassicGroup {
     not_before: Option<Instant>,
     /// When the membership was last proven: the sending of a good heartbeat, or the answer to a SyncGroup.
     proven_at: Option<Instant>,
+    /// The last sending of a request whose answer said that what is owned is this member's.
+    granted_at: Option<Instant>,
     next_heartbeat: Option<Instant>,
     join_reason: &'static str,
     on_leave: MembershipOperation,
@@ -167,6 +169,7 @@ impl ClassicGroup {
             rng: fastrand::Rng::with_seed(config.seed),
             not_before: None,
             proven_at: None,
+            granted_at: None,
             next_heartbeat: None,
             join_reason: "first join",
             on_leave: MembershipOperation::Default,
@@ -345,6 +348,16 @@ impl ClassicGroup {
         };
         let not_before = self.not_before.filter(|_| !matches!(self.state, State::Idle | State::Failed));
         [session, heartbeat, leaving, not_before].into_iter().flatten().min()
+    }
+
+    /// Until when what is owned is certainly nobody else's: `session.timeout.ms` from the sending of the last request
+    /// that the coordinator has granted. `None` while nothing is granted.
+    ///
+    /// Whoever comes late to this, however late (its process may have stood still), hands out nothing more until it is
+    /// renewed. It may be over while the membership is not, when SyncGroup was answered late: the heartbeat that
+    /// follows renews it.
+    pub fn lease_end(&self) -> Option<Instant> {
+        self.granted_at.map(|at| at + self.config.session_timeout)
     }
 
     /// The group's generation, or -1 outside of one; for commits.
@@ -532,6 +545,7 @@ impl ClassicGroup {
 
     fn lose(&mut self, reason: LostReason) {
         self.giving_up.clear();
+        self.granted_at = None;
         let partitions = std::mem::take(&mut self.owned);
         if !partitions.is_empty() {
             // A revocation that the caller has not seen yet is pointless now.
@@ -552,6 +566,7 @@ impl ClassicGroup {
     fn forget_generation(&mut self, forget_member: bool) {
         self.identity.generation = -1;
         self.proven_at = None;
+        self.granted_at = None;
         self.next_heartbeat = None;
         self.heartbeat_beside = None;
         if forget_member {

@@ -43,9 +43,8 @@ impl ClassicGroup {
             (GroupRequestKind::Join, Some(sent)) => {
                 decode_response::<JoinGroupRequest>(sent.version, frame).map(|body| self.on_join(body, now))
             }
-            (GroupRequestKind::Sync, Some(sent)) => {
-                decode_response::<SyncGroupRequest>(sent.version, frame).map(|body| self.on_sync(body, now))
-            }
+            (GroupRequestKind::Sync, Some(sent)) => decode_response::<SyncGroupRequest>(sent.version, frame)
+                .map(|body| self.on_sync(body, sent.sent_at, now)),
             (GroupRequestKind::Heartbeat, Some(sent)) => {
                 decode_response::<HeartbeatRequest>(sent.version, frame)
                     .map(|body| self.on_heartbeat(ErrorCode(body.error_code), sent.sent_at, now))
@@ -67,6 +66,7 @@ impl ClassicGroup {
         match ErrorCode(response.error_code) {
             ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS => {
                 self.proven_at = self.proven_at.max(Some(sent_at));
+                self.granted_at = self.granted_at.max(Some(sent_at));
             }
             code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID) => {
                 self.lose(LostReason::Expelled(code));
@@ -135,18 +135,18 @@ impl ClassicGroup {
         self.leading = Some(leading);
     }
 
-    fn on_sync(&mut self, response: SyncGroupResponse, now: Instant) {
+    fn on_sync(&mut self, response: SyncGroupResponse, sent_at: Instant, now: Instant) {
         if !matches!(self.state, State::Syncing(_)) {
             return;
         }
         match ErrorCode(response.error_code) {
-            ErrorCode::NONE => self.synced(&response.assignment, now),
+            ErrorCode::NONE => self.synced(&response.assignment, sent_at, now),
             code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) => self.rejoin(code, now),
             code => self.on_error(ApiKey::SyncGroup, code, now),
         }
     }
 
-    fn synced(&mut self, assignment: &[u8], now: Instant) {
+    fn synced(&mut self, assignment: &[u8], sent_at: Instant, now: Instant) {
         let mut partitions = match Assignment::decode(assignment) {
             Ok(assignment) => assignment.partitions,
             Err(source) => {
@@ -170,6 +170,7 @@ impl ClassicGroup {
         // The answer may have waited for the leader, so it proves the membership now; the heartbeat that
         // follows at once moves the count to a sending.
         self.proven_at = Some(now);
+        self.granted_at = self.granted_at.max(Some(sent_at));
         self.next_heartbeat = Some(now);
         self.backoff.reset();
         let member_id = self.identity.member_id.to_string();
@@ -188,10 +189,12 @@ impl ClassicGroup {
         match code {
             ErrorCode::NONE => {
                 self.proven_at = Some(sent_at);
+                self.granted_at = Some(sent_at);
                 self.backoff.reset();
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {
                 self.proven_at = Some(sent_at);
+                self.granted_at = Some(sent_at);
                 match self.state {
                     State::Stable => self.rebalance("the group is rebalancing"),
                     State::Assigning => self.abandon_join("the group is rebalancing"),

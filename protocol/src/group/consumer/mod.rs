@@ -342,6 +342,15 @@ impl ConsumerGroup {
         [self.session_end(), heartbeat, leaving, not_before].into_iter().flatten().min()
     }
 
+    /// Until when what is owned is certainly nobody else's, as far as the session's length is known here: counted from
+    /// the sending of the last good heartbeat. `None` while nothing is granted.
+    ///
+    /// Whoever comes late to this, however late (its process may have stood still), hands out nothing more until it is
+    /// renewed.
+    pub fn lease_end(&self) -> Option<Instant> {
+        self.session_end()
+    }
+
     /// The member's epoch, or -1 outside the group; for commits.
     pub fn epoch(&self) -> i32 {
         if self.is_in_group() { self.identity.epoch } else { -1 }

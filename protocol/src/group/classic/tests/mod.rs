@@ -3,6 +3,7 @@
 mod cooperative;
 mod coordinator;
 mod errors;
+mod leases;
 mod membership;
 
 use std::time::Duration;

@@ -130,6 +130,29 @@ fn the_session_is_over_nine_intervals_after_the_sending_of_the_last_good_heartbe
 }
 
 #[test]
+fn the_lease_lasts_a_session_from_the_sending_of_the_last_good_heartbeat_and_ends_with_the_membership() {
+    let mut talk = Talk::new(config());
+    assert_eq!(talk.group.lease_end(), None);
+    talk.request().expect("a join");
+    let sent_at = talk.now;
+    talk.pass(MS * 300);
+    talk.answer(assigning(1, &[(T, &[0])]));
+    let session = INTERVAL * SESSION_INTERVALS;
+    assert_eq!(talk.group.lease_end(), Some(sent_at + session));
+    talk.settle();
+    talk.name_topics();
+    talk.request().expect("an acknowledgement");
+    talk.pass(session * 2);
+    // It was answered long ago, and this process has stood still: what comes first is the answer.
+    let answered_at = talk.now;
+    talk.answer(good(1));
+    assert!(talk.group.lease_end().is_some_and(|end| end < answered_at), "what counts is when it was sent");
+    talk.settle();
+    assert_eq!(talk.news().last().map(|news| news.starts_with("lost t-0")), Some(true));
+    assert_eq!(talk.group.lease_end(), None);
+}
+
+#[test]
 fn the_session_is_never_counted_longer_than_the_shortest_that_brokers_grant_by_default() {
     let mut talk = Talk::new(config());
     talk.request().unwrap();
