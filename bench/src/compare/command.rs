@@ -13,7 +13,7 @@ use super::rounds::{Course, Pass, Turn, take_turns};
 use super::{Absent, Host, Launch, Options, USAGE, codec, report};
 use crate::brokers::Source;
 use crate::contract::{Contents, Failure, Group, Outcome, Request};
-use crate::workload::Workload;
+use crate::workload::{SLOW_TAG, Workload};
 use millstream_protocol::record::Codec;
 
 /// Without a record for this long a client has failed.
@@ -109,9 +109,6 @@ fn compare(
     ready: &[Ready],
     absent: &[Absent],
 ) -> Result<Comparison, Failure> {
-    if workload.consumer.slow_partition.is_some() {
-        return Err("the contract has no handler that is slow for one partition only".into());
-    }
     let host = Host::probe();
     let mut source = Source::start(options.broker, workload, Some(options.broker_core))?;
     let core = workload.consumer.unpinned_cpus.is_none().then_some(options.core);
@@ -243,6 +240,7 @@ fn request(
         }),
         crc: contender.crc,
         handler: Duration::from_nanos(consumer.handler_ns),
+        handler_tag: consumer.slow_partition.map(|_| SLOW_TAG),
         idle_timeout: IDLE_TIMEOUT,
         passes: if can_repeat { contender.passes } else { 1 },
         properties: match (contender.kind, core) {

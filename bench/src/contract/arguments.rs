@@ -23,6 +23,8 @@ pub struct Request {
     pub crc: bool,
     /// How long the handler spins for each record.
     pub handler: Duration,
+    /// Only records whose value begins with this byte take the handler so long.
+    pub handler_tag: Option<u8>,
     /// How responses are asked for.
     pub fetching: Fetching,
     /// Whether records of transactions that are not committed are wanted.
@@ -104,6 +106,7 @@ impl Request {
             group: None,
             crc: true,
             handler: Duration::ZERO,
+            handler_tag: None,
             fetching: Fetching::default(),
             isolation: Isolation::ReadUncommitted,
             idle_timeout: Duration::from_secs(30),
@@ -168,6 +171,9 @@ impl Request {
         if !self.handler.is_zero() {
             option("handler-ns", &self.handler.as_nanos());
         }
+        if let Some(tag) = self.handler_tag {
+            option("handler-tag", &tag);
+        }
         if let Some(group) = &self.group {
             option("group", &group.name);
             option("commit-interval-ms", &group.commit_interval.as_millis());
@@ -195,6 +201,7 @@ impl Request {
             }
             "crc" => self.crc = parser.value()?.parse()?,
             "handler-ns" => self.handler = Duration::from_nanos(parser.value()?.parse()?),
+            "handler-tag" => self.handler_tag = Some(parser.value()?.parse()?),
             "fetch-max-bytes" => self.fetching.max_bytes = parser.value()?.parse()?,
             "partition-max-bytes" => self.fetching.partition_max_bytes = parser.value()?.parse()?,
             "fetch-wait-ms" => self.fetching.wait_ms = parser.value()?.parse()?,
@@ -257,6 +264,7 @@ mod tests {
             group: Some(Group { name: "g".to_owned(), commit_interval: Duration::from_millis(250) }),
             crc: false,
             handler: Duration::from_nanos(1500),
+            handler_tag: Some(90),
             fetching: Fetching { max_bytes: 1, partition_max_bytes: 2, wait_ms: 3, min_bytes: 4 },
             isolation: Isolation::ReadCommitted,
             idle_timeout: Duration::from_secs(7),

@@ -18,6 +18,7 @@ pub struct Tally {
     first_byte_sum: u64,
     checksum: Option<u64>,
     handler: Duration,
+    handler_tag: Option<u8>,
     /// Whether there is more to do for a record than to count it: one question instead of one for each of the two.
     does_more: bool,
 }
@@ -60,9 +61,10 @@ impl Stamp {
 impl Tally {
     /// Nothing is counted yet.
     pub fn new(request: &Request) -> Self {
-        let (checksum, handler) = (request.checksum.then_some(0), request.handler);
+        let Request { handler, handler_tag, .. } = *request;
+        let checksum = request.checksum.then_some(0);
         let does_more = checksum.is_some() || !handler.is_zero();
-        Self { checksum, handler, does_more, ..Self::default() }
+        Self { checksum, handler, handler_tag, does_more, ..Self::default() }
     }
 
     /// Counts a record: touches key, value and headers, and spins as long as the handler is to take.
@@ -87,8 +89,13 @@ impl Tally {
             self.first_byte_sum += u64::from(value.first().copied().unwrap_or(0));
         }
         if self.does_more {
-            self.checksum = do_more(value, self.checksum, self.handler);
+            let handler = if self.is_slow(value) { self.handler } else { Duration::ZERO };
+            self.checksum = do_more(value, self.checksum, handler);
         }
+    }
+
+    fn is_slow(&self, value: Option<&[u8]>) -> bool {
+        self.handler_tag.is_none_or(|tag| value.and_then(<[u8]>::first) == Some(&tag))
     }
 
     /// Counts records that nobody looks at: for what is no client.
@@ -113,7 +120,8 @@ impl Tally {
     /// Forgets what was counted, for the next pass.
     pub fn clear(&mut self) {
         let checksum = self.checksum.map(|_| 0);
-        *self = Self { checksum, handler: self.handler, does_more: self.does_more, ..Self::default() };
+        let Self { handler, handler_tag, does_more, .. } = *self;
+        *self = Self { checksum, handler, handler_tag, does_more, ..Self::default() };
     }
 
     /// The line to print.
@@ -173,6 +181,17 @@ mod tests {
         assert_eq!(sum.checksum, whole.checksum);
         assert_eq!((sum.records(), sum.other_bytes, sum.value_bytes), (3, 9, 5));
         assert_eq!(sum.first_byte_sum, u64::from(b'a') + u64::from(b'd'));
+    }
+
+    #[test]
+    fn only_values_with_the_tag_are_slow_where_there_is_one() {
+        let mut request = Request::new("h:1", "t", 1, 1);
+        let slow = |request: &Request| {
+            [None, Some(&b""[..]), Some(b"az"), Some(b"za")].map(|value| Tally::new(request).is_slow(value))
+        };
+        assert_eq!(slow(&request), [true; 4]);
+        request.handler_tag = Some(b'z');
+        assert_eq!(slow(&request), [false, false, false, true]);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub use live::{Append, Burst, Live, TICK_MS};
 pub use reader::{BatchReader, ReadError};
 pub use table::{all, by_name, main};
 pub use truth::Truth;
-pub use values::ValueText;
+pub use values::{SLOW_TAG, ValueText};
 pub use writer::PartitionWriter;
 
 /// The most partitions of a workload.

@@ -11,6 +11,8 @@ const SYMBOLS: [&str; 8] = ["EURUSD", "USDJPY", "GBPUSD", "AUDUSD", "USDCHF", "E
 const VENUES: [&str; 6] = ["LDN4", "NYC2", "TKY3", "FRA1", "SGP1", "CHI5"];
 const STATES: [&str; 4] = ["new", "filled", "partially filled", "cancelled"];
 const TAGS: &[u8; 16] = b"ABCDEFGHKLMNPRST";
+/// The first byte of values that a handler is slow with, and of no other.
+pub const SLOW_TAG: u8 = b'Z';
 
 /// Makes values, keys and headers out of a seed and an index.
 #[derive(Debug, Default)]

@@ -2,7 +2,7 @@
 
 use millstream_protocol::record::{BuildError, NewRecord, RecordBatchBuilder};
 
-use super::{Fill, Truth, ValueText, Workload};
+use super::{Fill, SLOW_TAG, Truth, ValueText, Workload};
 
 /// The timestamp of the first record, in milliseconds since the epoch.
 const FIRST_TIMESTAMP_MS: i64 = 1_760_000_000_000;
@@ -99,6 +99,9 @@ impl<'w> PartitionWriter<'w> {
         let id = u64::from(self.partition) << 40 | self.next_index;
         self.next_index += 1;
         self.text.write(id, self.workload.value_bytes, &mut self.value);
+        if self.workload.consumer.slow_partition == Some(self.partition) {
+            self.value[0] = SLOW_TAG;
+        }
         let record = NewRecord { timestamp, value: Some(&self.value), ..NewRecord::default() };
         if !self.workload.keyed {
             builder.append(&record);
@@ -249,5 +252,18 @@ mod tests {
         let mut again = PartitionWriter::new(&workload, 3);
         again.live_batch(13, 1_000).unwrap();
         assert_eq!(again.truth(), writer.truth());
+    }
+
+    #[test]
+    fn the_values_of_a_slow_partition_say_so_and_no_others() {
+        let workload = by_name("slow-lane-of-64").unwrap().with_preloaded(6_400);
+        for partition in [0, 1] {
+            let mut builder = RecordBatchBuilder::new(0);
+            let mut writer = PartitionWriter::new(&workload, partition);
+            for _ in 0..100 {
+                writer.append(&mut builder, 0);
+                assert_eq!(writer.value[0] == SLOW_TAG, partition == 0);
+            }
+        }
     }
 }

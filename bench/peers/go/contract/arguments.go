@@ -14,15 +14,17 @@ import (
 
 // Request is what one run is asked for.
 type Request struct {
-	Bootstrap         []string
-	Topic             string
-	Partitions        int32
-	Records           uint64
-	Checksum          bool
-	Group             string
-	CommitInterval    time.Duration
-	CRC               bool
-	Handler           time.Duration
+	Bootstrap      []string
+	Topic          string
+	Partitions     int32
+	Records        uint64
+	Checksum       bool
+	Group          string
+	CommitInterval time.Duration
+	CRC            bool
+	Handler        time.Duration
+	// HandlerTag is the first byte of the values that take the handler so long; -1 stands for all of them.
+	HandlerTag        int
 	FetchMaxBytes     int32
 	PartitionMaxBytes int32
 	FetchWait         time.Duration
@@ -46,6 +48,7 @@ func Parse(arguments []string) (*Request, error) {
 	commitIntervalMs, fetchWaitMs := number(1000), number(500)
 	fetchMaxBytes, partitionMaxBytes, fetchMinBytes := number(52428800), number(1048576), number(1)
 	handlerNs, passes := number(0), number(1)
+	request.HandlerTag = -1
 	request.CRC = true
 
 	flags := flag.NewFlagSet("", flag.ContinueOnError)
@@ -63,6 +66,11 @@ func Parse(arguments []string) (*Request, error) {
 		return err
 	})
 	flags.Var(&handlerNs, "handler-ns", "spin this long for each record")
+	flags.Func("handler-tag", "spin only for values that begin with this byte", func(text string) error {
+		tag, err := strconv.ParseUint(text, 10, 8)
+		request.HandlerTag = int(tag)
+		return err
+	})
 	flags.Var(&fetchMaxBytes, "fetch-max-bytes", "most bytes of a Fetch response")
 	flags.Var(&partitionMaxBytes, "partition-max-bytes", "most bytes of one partition in a Fetch response")
 	flags.Var(&fetchWaitMs, "fetch-wait-ms", "how long a broker may wait for fetch-min-bytes")

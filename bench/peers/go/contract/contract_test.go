@@ -86,6 +86,20 @@ func TestANullValueCountsAsARecordAndAddsNothingElse(t *testing.T) {
 	}
 }
 
+func TestOnlyValuesWithTheTagAreSlowWhereThereIsOne(t *testing.T) {
+	for arguments, wanted := range map[string][]bool{"": {true, true, true}, "--handler-tag 122": {false, false, true}} {
+		request, err := Parse(append(strings.Fields(arguments), least...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at, value := range []string{"", "az", "za"} {
+			if NewTally(request).isSlow([]byte(value)) != wanted[at] {
+				t.Errorf("%q %q", arguments, value)
+			}
+		}
+	}
+}
+
 func TestARecordTooManyIsAnError(t *testing.T) {
 	tally := NewTally(&Request{Records: 1})
 	if isComplete, err := tally.IsComplete(); isComplete || err != nil {

@@ -18,13 +18,17 @@ type Tally struct {
 	wanted       uint64
 	withChecksum bool
 	handler      time.Duration
+	handlerTag   int
 	// touched keeps what is only looked at from being optimised away.
 	touched byte
 }
 
 // NewTally is a tally for one pass of a request.
 func NewTally(request *Request) *Tally {
-	return &Tally{wanted: request.Records, withChecksum: request.Checksum, handler: request.Handler}
+	return &Tally{
+		wanted: request.Records, withChecksum: request.Checksum,
+		handler: request.Handler, handlerTag: request.HandlerTag,
+	}
 }
 
 // IsComplete says whether all records have come.
@@ -51,9 +55,13 @@ func (tally *Tally) Add(key, value []byte) {
 	if tally.withChecksum && value != nil {
 		tally.Checksum += xxh3.Hash(value)
 	}
-	if tally.handler > 0 {
+	if tally.handler > 0 && tally.isSlow(value) {
 		spin(tally.handler)
 	}
+}
+
+func (tally *Tally) isSlow(value []byte) bool {
+	return tally.handlerTag < 0 || len(value) > 0 && int(value[0]) == tally.handlerTag
 }
 
 // AddHeader counts one header of a record. The clients differ in how they hand over its key.

@@ -18,6 +18,8 @@ final class Request {
     int commitIntervalMs = 1000;
     boolean crc = true;
     int handlerNs;
+    /** The first byte of the values that take the handler so long; below zero stands for all of them. */
+    int handlerTag = -1;
     int fetchMaxBytes = 52428800;
     int partitionMaxBytes = 1048576;
     int fetchWaitMs = 500;
@@ -50,6 +52,7 @@ final class Request {
             case "--commit-interval-ms" -> commitIntervalMs = number(name, rest);
             case "--crc" -> crc = flag(name, rest);
             case "--handler-ns" -> handlerNs = number(name, rest);
+            case "--handler-tag" -> handlerTag = number(name, rest);
             case "--fetch-max-bytes" -> fetchMaxBytes = number(name, rest);
             case "--partition-max-bytes" -> partitionMaxBytes = number(name, rest);
             case "--fetch-wait-ms" -> fetchWaitMs = number(name, rest);

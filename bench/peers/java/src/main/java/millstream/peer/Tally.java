@@ -12,6 +12,7 @@ final class Tally {
 
     private final boolean withChecksum;
     private final int handlerNs;
+    private final int handlerTag;
     long records;
     long bytes;
     long valueBytes;
@@ -23,6 +24,7 @@ final class Tally {
     Tally(Request request) {
         withChecksum = request.checksum;
         handlerNs = request.handlerNs;
+        handlerTag = request.handlerTag;
     }
 
     void add(ConsumerRecord<ByteBuffer, ByteBuffer> record) {
@@ -46,9 +48,14 @@ final class Tally {
         for (Header header : record.headers()) {
             add(header);
         }
-        if (handlerNs > 0) {
+        if (handlerNs > 0 && isSlow(value)) {
             spin(handlerNs);
         }
+    }
+
+    private boolean isSlow(ByteBuffer value) {
+        boolean isEmpty = value == null || !value.hasRemaining();
+        return handlerTag < 0 || !isEmpty && (value.get(value.position()) & 0xff) == handlerTag;
     }
 
     private void add(Header header) {
