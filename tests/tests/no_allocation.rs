@@ -65,7 +65,7 @@ const MEASURED_PARTS: usize = 14;
 const GROWING_PARTS_MAX: usize = MEASURED_PARTS / 2;
 /// What the parts that grow may allocate together, and beside that one for so many partitions: each has a queue.
 const GROWTH_MAX: u64 = 48;
-const PARTITIONS_PER_GROWTH: u64 = 20;
+const PARTITIONS_PER_GROWTH: u64 = 50;
 
 /// What is consumed.
 #[derive(Clone, Copy, Debug)]
