@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Requests are held back behind records that came in at most this many bytes.
 const RESPONSE_MAX_BYTES: u64 = 4 << 10;
-/// Requests are held back for about this long, which is what sending one takes.
+/// Requests are held back until handlers have taken this long together, which is about what sending one takes. One that
+/// is running is not interrupted.
 pub(super) const LONGEST: Duration = Duration::from_micros(20);
 /// What handlers are expected to take before any was called.
 const FIRST_EXPECTED: Duration = Duration::from_millis(1);
@@ -27,7 +28,7 @@ pub(super) struct HoldBack {
 }
 
 impl HoldBack {
-    /// Holds nothing back for longer than `longest`.
+    /// Holds back for handlers that are expected to take at most `longest`.
     pub(super) fn new(longest: Duration) -> Self {
         Self { longest, expected: FIRST_EXPECTED, received_bytes: 0, is_on: false }
     }

@@ -76,7 +76,8 @@ impl<T: Transport> Turns<T> {
     /// # Errors
     /// When the transport itself breaks.
     pub(crate) fn turn(&mut self, wait: Wait) -> io::Result<Instant> {
-        // What was held back leaves with the wait for its answer, unless there is something to collect before.
+        // What was held back leaves with the wait for its answer: this turn only looks at what handlers have changed,
+        // and the one after it waits. Sooner where there is something to collect.
         let was_held_back = self.hold_back.end();
         if !was_held_back || wait != Wait::Poll || self.transport.has_arrived() {
             self.transport.wait(wait, &mut self.completions)?;
@@ -98,7 +99,8 @@ impl<T: Transport> Turns<T> {
             // Where there is nothing to handle, the wait that follows takes requests along.
             let has_ready = self.shard.has_ready();
             let received_bytes = self.transport.counters().received_bytes;
-            let is_held_back = self.hold_back.decide(received_bytes, has_ready && !had_ready);
+            let is_fresh = has_ready && !had_ready && !was_held_back;
+            let is_held_back = self.hold_back.decide(received_bytes, is_fresh);
             if !self.waits_next || self.shard.is_ended() || (has_ready && !is_held_back) {
                 self.hold_back.end();
                 self.transport.wait(Wait::Submit, &mut self.completions)?;
