@@ -47,7 +47,8 @@ const SECOND_SIGNAL_EXIT_CODE: i32 = 130;
 pub struct Signals {
     wakes: UnixStream,
     writer: UnixStream,
-    was_signalled: Arc<AtomicBool>,
+    /// SIGINT, SIGTERM.
+    came: [Arc<AtomicBool>; 2],
     installed: Vec<SigId>,
 }
 
@@ -65,7 +66,7 @@ impl Signals {
 
     /// Whether one of them has come.
     pub fn is_caught(&self) -> bool {
-        self.was_signalled.load(Ordering::Relaxed)
+        self.came.iter().any(|came| came.load(Ordering::Relaxed))
     }
 
     /// What ends the wait without a signal.
@@ -83,18 +84,22 @@ impl Signals {
 
     fn install() -> io::Result<Self> {
         let (wakes, writer) = UnixStream::pair()?;
-        let mut signals = Self { wakes, writer, was_signalled: Arc::default(), installed: Vec::new() };
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the first signal finds the flag unset and sets it, the second ends the process.
-            let flag = &signals.was_signalled;
-            let second = signal_hook::flag::register_conditional_shutdown(
-                signal,
-                SECOND_SIGNAL_EXIT_CODE,
-                Arc::clone(flag),
-            )?;
-            let first = signal_hook::flag::register(signal, Arc::clone(flag))?;
-            let wake = low_level::pipe::register(signal, signals.writer.try_clone()?)?;
-            signals.installed.extend([second, first, wake]);
+        let mut signals = Self { wakes, writer, came: Default::default(), installed: Vec::new() };
+        let [int, term] = &signals.came.clone();
+        for (signal, own, other) in [(SIGINT, int, term), (SIGTERM, term, int)] {
+            let exit_if = |came: &Arc<AtomicBool>| {
+                signal_hook::flag::register_conditional_shutdown(
+                    signal,
+                    SECOND_SIGNAL_EXIT_CODE,
+                    Arc::clone(came),
+                )
+            };
+            // In this order: the second of one kind finds the first, and of two kinds that come to two threads at once,
+            // each of which says that it came before it looks for the other, at least one finds the other.
+            signals.installed.push(exit_if(own)?);
+            signals.installed.push(signal_hook::flag::register(signal, Arc::clone(own))?);
+            signals.installed.push(exit_if(other)?);
+            signals.installed.push(low_level::pipe::register(signal, signals.writer.try_clone()?)?);
         }
         Ok(signals)
     }
