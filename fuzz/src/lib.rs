@@ -23,6 +23,7 @@ pub use configuration::configuration;
 pub use fetch_response::fetch_response;
 pub use fetch_session::fetch_session;
 pub use group::classic::classic_group;
+pub use group::consumer::consumer_group;
 pub use host::host;
 pub use record_batches::record_batches;
 pub use responses::responses;
@@ -35,12 +36,13 @@ static ALLOCATOR: memory::Counting = memory::Counting;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target, by the name of its program.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     ("fetch_response", fetch_response),
     ("record_batches", record_batches),
     ("responses", responses),
     ("fetch_session", fetch_session),
     ("classic_group", classic_group),
+    ("consumer_group", consumer_group),
     ("assignors", assignors),
     ("configuration", configuration),
     ("host", host),

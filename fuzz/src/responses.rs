@@ -8,7 +8,7 @@ use kafka_protocol::protocol::{Encodable, HeaderVersion, Message};
 use millstream_protocol::fetch::response::ResponseHeader as OurHeader;
 use millstream_protocol::request::{
     Api, ApiVersionsAnswer, FRAME_PREFIX_BYTES, MAX_CONTROL_RESPONSE_BYTES, correlation_id, decode_response,
-    frame_length, read_api_versions,
+    frame_length, read_api_versions, supported_versions,
 };
 
 use crate::memory::measure;
@@ -21,12 +21,12 @@ const MEMORY_BYTES: usize = 4 << 10;
 
 /// A request whose responses are decoded: what is done with a frame that answers it.
 struct Decoder {
-    versions: (i16, i16),
+    api: ApiKey,
     decode: fn(i16, &Bytes),
 }
 
 /// Every request that `protocol` reads answers to. A new one is one more line here.
-const DECODERS: [Decoder; 14] = [
+const DECODERS: [Decoder; 15] = [
     decoder::<ProduceRequest>(),
     decoder::<ListOffsetsRequest>(),
     decoder::<MetadataRequest>(),
@@ -41,6 +41,7 @@ const DECODERS: [Decoder; 14] = [
     decoder::<CreateTopicsRequest>(),
     decoder::<InitProducerIdRequest>(),
     decoder::<OffsetForLeaderEpochRequest>(),
+    decoder::<ConsumerGroupHeartbeatRequest>(),
 ];
 
 /// Decodes a frame: no panic, memory in proportion to its length, and what was read can be written and read again.
@@ -61,7 +62,7 @@ pub fn responses(data: &[u8]) {
         }
     }
     let decoder = &DECODERS[usize::from(*api) % DECODERS.len()];
-    let (first, last) = decoder.versions;
+    let (first, last) = supported_versions(decoder.api).expect("answers are read to what is sent");
     let version = first + i16::from(*version) % (last - first + 1);
     (decoder.decode)(version, &frame);
     if api % 16 == 15 {
@@ -73,7 +74,7 @@ const fn decoder<R: Api>() -> Decoder
 where
     R::Response: Encodable + HeaderVersion + PartialEq + std::fmt::Debug,
 {
-    Decoder { versions: (R::SUPPORTED.min, R::SUPPORTED.max), decode: decode::<R> }
+    Decoder { api: R::API, decode: decode::<R> }
 }
 
 fn decode<R: Api>(version: i16, frame: &Bytes)
@@ -113,5 +114,19 @@ fn api_versions(asked: i16, frame: &Bytes) {
         }
         Ok(ApiVersionsAnswer::RetryAt(version)) => assert!(version < asked, "retries end"),
         Err(error) => crate::says_something(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_sent_has_its_answers_read() {
+        let apis = (0..=i16::from(u8::MAX)).filter_map(|key| ApiKey::try_from(key).ok());
+        // Fetch has a target of its own.
+        let sent = apis.filter(|api| *api != ApiKey::Fetch && supported_versions(*api).is_some());
+        let read: Vec<ApiKey> = DECODERS.iter().map(|decoder| decoder.api).collect();
+        assert!(sent.eq(read), "DECODERS names each in the order of their keys");
     }
 }

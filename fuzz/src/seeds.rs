@@ -26,6 +26,7 @@ pub fn seeds(target: &str) -> Vec<(String, Vec<u8>)> {
         "responses" => responses(),
         "fetch_session" => walks(2, 160),
         "classic_group" => classic_groups(),
+        "consumer_group" => consumer_groups(),
         "assignors" => assignors(),
         "configuration" => configurations(),
         "host" => hosts(),
@@ -153,8 +154,8 @@ fn responses() -> Vec<(String, Vec<u8>)> {
     for version in [0, 3, 4] {
         let api = |key| api_versions_response::ApiVersion::default().with_api_key(key).with_max_version(9);
         let body = ApiVersionsResponse::default().with_api_keys(vec![api(1), api(18), api(3)]);
-        // 220 is 10 among 14, and has the target read it as an answer to ApiVersions, too.
-        seeds.push((format!("api-versions-v{version}"), encoded(&[220 + 3, version as u8], version, &body)));
+        // 175 is 10 among 15, and has the target read it as an answer to ApiVersions, too.
+        seeds.push((format!("api-versions-v{version}"), encoded(&[175, version as u8], version, &body)));
         seeds.push((format!("api-versions-only-v{version}"), encoded(&[10, version as u8], version, &body)));
     }
     seeds
@@ -203,6 +204,29 @@ fn classic_groups() -> Vec<(String, Vec<u8>)> {
         busy.extend(noise(shape.into(), 120));
         seeds.push((format!("busy-{shape}"), busy));
     }
+    seeds.extend(walks(2, 120));
+    seeds
+}
+
+/// A coordinator is found, the member joins, is assigned partitions and takes them, and then anything happens.
+fn consumer_groups() -> Vec<(String, Vec<u8>)> {
+    let joined = |shape: u8| {
+        let mut input = vec![shape, shape >> 1];
+        input.extend([10, 0]);
+        // The answer to the join: no error, epoch 2, partitions 0 and 1 of one topic and 0 of the next. Their names.
+        input.extend([3, 0, 0x10, 3, 0x00, 0x04, 0x01, 18, 0]);
+        // The answer to the acknowledgement: no error, nothing new.
+        input.extend([3, 0, 0x1c]);
+        // A heartbeat later: one partition fewer, which is given up, and one more.
+        input.extend([1, 3, 0, 0x20, 3, 0x00, 0x01, 0x05, 13]);
+        input
+    };
+    let mut seeds: Vec<_> = (0..4).map(|shape| (format!("joined-{shape}"), joined(shape))).collect();
+    let fenced = [joined(2), vec![3, 7, 0x1c, 0], joined(2)[2..].to_vec()].concat();
+    seeds.push(("fenced".to_owned(), fenced));
+    let mut busy = joined(2);
+    busy.extend(noise(3, 120));
+    seeds.push(("busy".to_owned(), busy));
     seeds.extend(walks(2, 120));
     seeds
 }

@@ -1,6 +1,4 @@
-//! The state machines of group membership: arbitrary answers in arbitrary order.
-//!
-//! One file per machine. The one of the classic protocol is here; that of KIP-848 gets a file beside it, a line in
-//! `TARGETS`, a program in `fuzz_targets/` and its seeds.
+//! The state machines of group membership, one file each: arbitrary answers in arbitrary order.
 
 pub(crate) mod classic;
+pub(crate) mod consumer;

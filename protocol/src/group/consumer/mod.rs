@@ -415,8 +415,7 @@ impl ConsumerGroup {
         }
         let new: Vec<IdPartition> =
             target.iter().filter(|partition| !self.owned.contains_key(partition)).copied().collect();
-        let known: Owned =
-            new.iter().filter_map(|at| Some((*at, Arc::clone(self.names.get(&at.0)?)))).collect();
+        let known = self.named_once(&new);
         let unnamed: BTreeSet<TopicId> =
             new.iter().map(|(id, _)| *id).filter(|id| !self.names.contains_key(id)).collect();
         self.ask_names(unnamed.into_iter().collect());
@@ -431,6 +430,16 @@ impl ConsumerGroup {
             generation: self.identity.epoch,
             member_id: self.identity.member_id.to_string(),
         });
+    }
+
+    /// Those of `new` whose topics have names. Of two topics with one name, one of which is gone and was created again,
+    /// a partition is taken once: it stays with the topic that it is owned of until the target lacks that.
+    fn named_once(&self, new: &[IdPartition]) -> Owned {
+        let owned = self.owned.iter().map(|(&(_, partition), name)| (name, partition));
+        let mut taken: BTreeSet<(&Arc<str>, i32)> = owned.collect();
+        let named = new.iter().filter_map(|at| Some((*at, self.names.get(&at.0)?)));
+        let once = named.filter(|((_, partition), name)| taken.insert((*name, *partition)));
+        once.map(|(at, name)| (at, Arc::clone(name))).collect()
     }
 
     fn ask_names(&mut self, unnamed: Vec<TopicId>) {

@@ -53,11 +53,13 @@ impl ConsumerGroup {
     }
 
     fn on_success(&mut self, response: ConsumerGroupHeartbeatResponse, sent_at: Instant, now: Instant) {
-        // No member of a group has such an epoch, so this is no answer to be relied on.
-        if response.member_epoch <= 0 {
+        let member_id = response.member_id.filter(|id| !id.is_empty());
+        let has_id = member_id.is_some() || !self.identity.member_id.is_empty();
+        // No member of a group has such an epoch or is without an id, so this is no answer to be relied on.
+        if response.member_epoch <= 0 || !has_id {
             return self.on_disconnected(now);
         }
-        if let Some(member_id) = response.member_id.filter(|id| !id.is_empty()) {
+        if let Some(member_id) = member_id {
             self.identity.member_id = member_id;
         }
         self.identity.epoch = response.member_epoch;

@@ -145,3 +145,19 @@ fn a_coordinator_that_cannot_be_found_for_good_ends_the_membership() {
     let fatal = talk.news().pop().unwrap();
     assert!(fatal.contains("the coordinator cannot be found"), "{fatal}");
 }
+
+#[test]
+fn a_coordinator_that_gives_ids_and_gave_none_has_let_nobody_in() {
+    let mut talk = Talk::new(config());
+    talk.version = 0;
+    assert_eq!(talk.request().unwrap().member_id.as_str(), "", "such a coordinator gives one");
+    talk.answer(assigning(1, &[]));
+    assert_eq!((talk.group.epoch(), talk.group.is_joining()), (-1, true));
+    talk.settle();
+    talk.pass(INTERVAL);
+    assert_eq!(talk.request().unwrap().member_epoch, 0, "it joins again");
+    talk.answer(assigning(1, &[]).with_member_id(Some(text("m"))));
+    assert_eq!((talk.group.epoch(), talk.group.member_id()), (1, "m"));
+    talk.settle();
+    assert_eq!(talk.news(), ["assigned  in 1"]);
+}

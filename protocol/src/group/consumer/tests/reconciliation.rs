@@ -100,6 +100,24 @@ fn a_topic_that_was_created_again_is_given_up_before_it_is_taken() {
 }
 
 #[test]
+fn of_two_topics_with_one_name_a_partition_is_taken_once() {
+    let mut talk = Talk::owning(config(), &[0]);
+    talk.pass(INTERVAL);
+    talk.request().unwrap();
+    talk.answer(assigning(2, &[(T, &[0]), (U, &[0, 1])]));
+    talk.settle();
+    talk.group.set_topic_names([(U, &Arc::from("t"))]);
+    let ack = talk.request().unwrap();
+    assert_eq!(said(&ack), Some(vec![(T, vec![0]), (U, vec![1])]));
+    assert_eq!(talk.news().last().map(String::as_str), Some("assigned t-0 t-1 in 2"));
+    talk.answer(assigning(3, &[(U, &[0, 1])]));
+    talk.settle();
+    talk.group.revoked(talk.now);
+    assert_eq!(said(&talk.request().unwrap()), Some(vec![(U, vec![0, 1])]));
+    assert_eq!(talk.news(), ["revoke t-0", "assigned t-0 t-1 in 3"]);
+}
+
+#[test]
 fn partitions_below_zero_are_none() {
     let mut talk = Talk::owning(config(), &[0]);
     talk.pass(INTERVAL);
