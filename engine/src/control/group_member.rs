@@ -93,13 +93,25 @@ impl GroupMember {
         }
     }
 
+    /// See [`ClassicGroup::joins_to_leave`].
+    pub(super) fn joins_to_leave(&self) -> bool {
+        match self {
+            Classic(member) => member.joins_to_leave(),
+            Consumer(_) => false,
+        }
+    }
+
     /// In whose name to commit; `None` while nothing can be committed.
     pub(super) fn commit_member(&self) -> Option<CommitMember> {
-        let (generation, id, instance) = match self {
-            Classic(member) => (member.generation(), member.member_id(), member.group_instance_id()),
-            Consumer(member) => (member.epoch(), member.member_id(), member.group_instance_id()),
+        let (may, generation, id, instance) = match self {
+            Classic(member) => {
+                (member.may_commit(), member.generation(), member.member_id(), member.group_instance_id())
+            }
+            Consumer(member) => {
+                let may = !member.is_joining() && member.epoch() >= 0;
+                (may, member.epoch(), member.member_id(), member.group_instance_id())
+            }
         };
-        let may = !self.is_joining() && generation >= 0;
         may.then(|| CommitMember { generation, id: id.to_owned(), instance: instance.map(str::to_owned) })
     }
 

@@ -129,6 +129,11 @@ impl Membership {
         self.group.is_joining()
     }
 
+    /// Whether it joins once more because what is to be committed before it leaves may have to wait for that.
+    pub(super) fn joins_to_leave(&self) -> bool {
+        self.group.joins_to_leave()
+    }
+
     /// Whether partitions are being given up.
     pub(super) fn is_giving_up(&self) -> bool {
         self.revoking.is_some()

@@ -479,7 +479,7 @@ impl Control {
         if aftermath.metadata_wanted {
             self.metadata.want(now);
         }
-        if aftermath.member.is_some() {
+        if aftermath.member.is_some_and(|code| !self.may_commit_later(code)) {
             self.give_up_closed();
         }
         self.release_closed();

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use millstream_protocol::request::ErrorCode;
+
 use super::Control;
 use super::brokers::BrokerAddress;
 use super::lanes::{Lane, Phase};
+use super::membership::Membership;
 use super::positions::Purpose;
 use super::shutdown::Stopping;
 use super::topic_partition::TopicPartition;
@@ -136,6 +139,15 @@ impl Control {
         }
     }
 
+    /// Whether the coordinator may take in another name what it refused with `code`: the member joins before it leaves,
+    /// or has joined since that commit was sent.
+    pub(super) fn may_commit_later(&self, code: ErrorCode) -> bool {
+        let (Some(commits), Some(membership)) = (&self.commits, &self.membership) else { return false };
+        let has_moved_on = matches!(code, ErrorCode::REBALANCE_IN_PROGRESS | ErrorCode::ILLEGAL_GENERATION);
+        let has_other_name = || membership.commit_member().is_some_and(|name| !commits.is_refused(&name));
+        has_moved_on && (membership.joins_to_leave() || has_other_name())
+    }
+
     /// A shard has ended before it was told to, and takes no more commands. May be called again.
     pub(crate) fn on_shard_gone(&mut self, shard: usize, now: Instant) {
         if self.stopping.as_ref().is_some_and(Stopping::has_ended) {
@@ -160,8 +172,10 @@ impl Control {
     pub(super) fn release_closed(&mut self) {
         let is_commit_wanted =
             self.commits.as_ref().is_some_and(|commits| commits.is_automatic() || commits.is_wanted());
+        let joins_to_leave = self.membership.as_ref().is_some_and(Membership::joins_to_leave);
         if let (Some(commits), Some(member)) = (&self.commits, self.commit_member())
             && commits.is_refused(&member)
+            && !joins_to_leave
         {
             self.give_up_closed();
         }

@@ -139,3 +139,76 @@ fn members_that_leave_give_all_they_have_to_those_who_stay() {
     }
     assert!(world.run_until(20 * SECOND, |world| world.members[1].open.len() == 4));
 }
+
+/// One member with a mark on `t-3` that is not committed, told to stop while the answer to its join is held back: all
+/// have joined and the leader has not assigned, so that the coordinator takes no commit.
+fn stopped_between_join_and_sync(delay: Duration) -> World {
+    let mut world = started();
+    join(&mut world);
+    assert!(world.run_until(20 * SECOND, |world| joins(world, 1) == 2));
+    world.cluster.inject(Fault::new(ApiKey::JoinGroup, Effect::Delay(delay)), world.now);
+    assert!(world.run_until(20 * SECOND, |world| joins(world, 0) == 3));
+    world.mark(0, "t", 3, 17);
+    let deadline = world.now + 10 * SECOND;
+    world.request(0, Request::Shutdown { deadline, membership: MembershipOperation::Default });
+    world
+}
+
+#[test]
+fn what_a_stopping_member_has_handled_is_committed_though_its_group_is_in_a_rebalance() {
+    let mut world = stopped_between_join_and_sync(3 * SECOND);
+    let told = world.now;
+    assert!(world.run_until(20 * SECOND, |world| world.members[0].ended.is_some()));
+    assert!(world.now < told + 4 * SECOND, "it waits for the join, and for nothing else");
+    let report = &world.members[0].report;
+    assert_eq!((report.committed[0].offset, report.uncommitted.len()), (17, 0), "{report:?}");
+    assert!(world.run_until(20 * SECOND, |world| world.members[1].open.len() == 4));
+    assert!(world.members[1].opened().contains(&"t-3@17".to_owned()), "{:?}", world.members[1].opened());
+}
+
+#[test]
+fn a_stopping_member_waits_for_its_join_no_longer_than_it_may() {
+    let mut world = stopped_between_join_and_sync(100 * SECOND);
+    let told = world.now;
+    assert!(world.run_until(30 * SECOND, |world| world.members[0].ended.is_some()));
+    assert!(world.now <= told + 18 * SECOND, "the deadline, the last commit, leaving");
+    let report = &world.members[0].report;
+    assert_eq!((report.committed.len(), report.uncommitted[0].offset), (0, 17), "it is told: {report:?}");
+    assert!(world.run_until(90 * SECOND, |world| world.members[1].open.len() == 4));
+}
+
+#[test]
+fn a_stopping_member_with_nothing_to_commit_does_not_wait_for_its_join() {
+    let mut world = started();
+    join(&mut world);
+    assert!(world.run_until(20 * SECOND, |world| joins(world, 1) == 2));
+    world.cluster.inject(Fault::new(ApiKey::JoinGroup, Effect::Delay(100 * SECOND)), world.now);
+    assert!(world.run_until(20 * SECOND, |world| joins(world, 0) == 3));
+    let now = world.now;
+    world.request(0, Request::Shutdown { deadline: now + SECOND, membership: MembershipOperation::Default });
+    world.settle();
+    assert!(world.members[0].ended.is_some());
+}
+
+#[test]
+fn before_all_have_joined_a_stopping_member_commits_under_the_former_generation() {
+    let mut world = started();
+    let subscription = Subscription::Group { topics: vec![Arc::from("t")], start: StartPosition::Committed };
+    let slow = [&MEMBER[..], &[("heartbeat.interval.ms", "10000")]].concat();
+    world.start(&slow, subscription, 2);
+    assert!(world.run_until(30 * SECOND, |world| shares(world, &[2, 2])));
+    let before = joins(&world, 0);
+    join(&mut world);
+    // The second one hears of the rebalance with its next heartbeat only: the coordinator waits for it.
+    assert!(world.run_until(10 * SECOND, |world| joins(world, 0) > before));
+    assert!(world.members[0].control.commit_member().is_none());
+    world.mark(0, "t", 3, 17);
+    let deadline = world.now + SECOND;
+    world.request(0, Request::Shutdown { deadline, membership: MembershipOperation::Default });
+    world.settle();
+    let report = &world.members[0].report;
+    assert_eq!((report.committed.len(), world.members[0].ended.is_some()), (1, true), "{report:?}");
+    assert!(world.run_until(30 * SECOND, |world| shares(world, &[0, 2, 2])));
+    let heirs = [world.members[1].opened(), world.members[2].opened()].concat();
+    assert!(heirs.contains(&"t-3@17".to_owned()), "{heirs:?}");
+}

@@ -20,6 +20,8 @@
 //! - Cooperatively (KIP-429; where every configured assignor can) a member keeps its partitions while it joins. After
 //!   SyncGroup it gives up those that were not assigned again, and joins once more: only then does the leader give
 //!   them to others. So between Stable and Stable a member may go through Revoking and a second join.
+//! - A member that is to leave while it joins with partitions in hand goes on joining until they are committed:
+//!   from the moment when all have joined until the leader has assigned, the coordinator takes no commit.
 //! - A member that owns partitions while it joins must still prove that it is there: its heartbeats go beside the join,
 //!   over the connection that commits use.
 //! - The session is counted from the *sending* of the last good heartbeat: the coordinator's own count
@@ -83,6 +85,8 @@ pub struct ClassicGroup {
     next_heartbeat: Option<Instant>,
     join_reason: &'static str,
     on_leave: MembershipOperation,
+    /// Asked to leave while it joined with partitions in hand: the join goes on until they are given up.
+    is_leaving: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -173,6 +177,7 @@ impl ClassicGroup {
             next_heartbeat: None,
             join_reason: "first join",
             on_leave: MembershipOperation::Default,
+            is_leaving: false,
             config,
         }
     }
@@ -259,7 +264,11 @@ impl ClassicGroup {
     /// The partitions of [`GroupAction::Revoke`] are given up and their final commit is answered. Of no effect
     /// unless a revocation is pending; `Lost` and `Fatal` end one.
     pub fn revoked(&mut self, now: Instant) {
-        let State::Revoking(then) = self.state else { return };
+        let then = match self.state {
+            State::Revoking(then) => then,
+            _ if self.is_leaving => Then::Leave,
+            _ => return,
+        };
         let given_up = std::mem::take(&mut self.giving_up);
         self.owned.retain(|partition| !given_up.contains(partition));
         match then {
@@ -275,11 +284,20 @@ impl ClassicGroup {
 
     /// Leaves the group in order: `Revoke` first where partitions are owned, then LeaveGroup (a static member skips it
     /// and keeps its place, unless [`leave_as`](ClassicGroup::leave_as) says otherwise), then `Left`.
+    ///
+    /// A join with partitions in hand goes on until [`revoked`](ClassicGroup::revoked) is called, so that what the
+    /// coordinator refuses to commit meanwhile can be committed once it is over; how long that is waited for is the
+    /// caller's to say.
     pub fn leave(&mut self, now: Instant) {
         match self.state {
             State::Idle if self.events.is_empty() => self.events.push_back(GroupAction::Left),
             State::Idle | State::Failed | State::Leaving { .. } | State::Revoking(Then::Leave) => {}
             _ if self.owned.is_empty() => self.begin_leaving(now),
+            _ if self.is_joining() => {
+                if !std::mem::replace(&mut self.is_leaving, true) {
+                    self.ask_to_give_up(self.owned.clone());
+                }
+            }
             // What is being given up already, and the rest.
             _ => self.revoke(self.owned.clone(), Then::Leave),
         }
@@ -380,6 +398,18 @@ impl ClassicGroup {
         matches!(self.state, State::Unjoined | State::Joining | State::Assigning | State::Syncing(_))
     }
 
+    /// Whether it leaves as soon as its partitions are given up, and joins until then.
+    pub fn joins_to_leave(&self) -> bool {
+        self.is_leaving && self.is_joining()
+    }
+
+    /// Whether the coordinator may take a commit now. It takes none while a join is open, except under the former
+    /// generation until all have joined, which is of use to a member that leaves: it may have no other chance.
+    pub fn may_commit(&self) -> bool {
+        let is_before_join = matches!(self.state, State::Unjoined | State::Joining);
+        self.generation() >= 0 && (!self.is_joining() || self.is_leaving && is_before_join)
+    }
+
     /// The partitions owned, those being revoked included.
     pub fn owned(&self) -> &[TopicPartition] {
         &self.owned
@@ -469,6 +499,10 @@ impl ClassicGroup {
 
     fn revoke(&mut self, partitions: Vec<TopicPartition>, then: Then) {
         self.state = State::Revoking(then);
+        self.ask_to_give_up(partitions);
+    }
+
+    fn ask_to_give_up(&mut self, partitions: Vec<TopicPartition>) {
         self.giving_up.clone_from(&partitions);
         // A caller that has not seen the former word yet need not.
         self.events.retain(|event| !matches!(event, GroupAction::Revoke { .. }));
@@ -484,6 +518,7 @@ impl ClassicGroup {
     fn begin_leaving(&mut self, now: Instant) {
         self.owned.clear();
         self.giving_up.clear();
+        self.is_leaving = false;
         let stays = match self.on_leave {
             MembershipOperation::Default => self.identity.is_static(),
             MembershipOperation::Leave => false,
@@ -517,6 +552,10 @@ impl ClassicGroup {
             && now >= until
         {
             self.finish_leaving();
+        }
+        // What it joined for is lost.
+        if self.joins_to_leave() && self.owned.is_empty() {
+            self.begin_leaving(now);
         }
         if self.session_end().is_none_or(|end| now < end) {
             return;
@@ -559,6 +598,7 @@ impl ClassicGroup {
         self.forget_generation(true);
         self.in_flight = None;
         self.leading = None;
+        self.is_leaving = false;
         self.state = State::Failed;
         self.events.push_back(GroupAction::Fatal(error));
     }

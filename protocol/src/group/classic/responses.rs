@@ -140,6 +140,12 @@ impl ClassicGroup {
             return;
         }
         match ErrorCode(response.error_code) {
+            ErrorCode::NONE if self.is_leaving => {
+                // Nothing is taken any more; what it has is being given up, and can be committed now.
+                self.in_generation_since(sent_at, now);
+                self.is_leaving = false;
+                self.state = State::Revoking(Then::Leave);
+            }
             ErrorCode::NONE => self.synced(&response.assignment, sent_at, now),
             code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::ILLEGAL_GENERATION) => self.rejoin(code, now),
             code => self.on_error(ApiKey::SyncGroup, code, now),
@@ -160,6 +166,7 @@ impl ClassicGroup {
             self.abandon_join("the assignment does not match the subscription");
             return self.delay(now);
         }
+        self.in_generation_since(sent_at, now);
         partitions.sort();
         partitions.dedup();
         let given_up: Vec<_> =
@@ -167,12 +174,6 @@ impl ClassicGroup {
         self.last = Claim { partitions: partitions.clone(), generation: self.identity.generation };
         self.owned = partitions.iter().chain(&given_up).cloned().collect();
         self.state = State::Stable;
-        // The answer may have waited for the leader, so it proves the membership now; the heartbeat that
-        // follows at once moves the count to a sending.
-        self.proven_at = Some(now);
-        self.granted_at = self.granted_at.max(Some(sent_at));
-        self.next_heartbeat = Some(now);
-        self.backoff.reset();
         let member_id = self.identity.member_id.to_string();
         let generation = self.identity.generation;
         self.events.push_back(GroupAction::Assigned { partitions, generation, member_id });
@@ -180,6 +181,15 @@ impl ClassicGroup {
             self.join_reason = "partitions that go to others are given up";
             self.revoke(given_up, Then::Rejoin);
         }
+    }
+
+    /// SyncGroup was answered. The answer may have waited for the leader, so it proves the membership now; the heartbeat
+    /// that follows at once moves the count to a sending.
+    fn in_generation_since(&mut self, sent_at: Instant, now: Instant) {
+        self.proven_at = Some(now);
+        self.granted_at = self.granted_at.max(Some(sent_at));
+        self.next_heartbeat = Some(now);
+        self.backoff.reset();
     }
 
     fn on_heartbeat(&mut self, code: ErrorCode, sent_at: Instant, now: Instant) {

@@ -132,6 +132,91 @@ fn leaving_while_a_join_waits_gives_up_everything_first() {
     assert_eq!(world.news(0), ["left"]);
 }
 
+/// Two members; the first is the leader and has its generation, but cannot assign: it is not told partition counts.
+fn joined_and_not_assigned() -> World {
+    let mut world = one_of_two();
+    world.withholds_counts = true;
+    world.groups[1].start();
+    world.pass(5 * Duration::from_secs(1));
+    assert!(world.groups[0].is_joining());
+    assert_eq!((world.groups[0].generation(), world.owned(0)), (2, "t-0 t-1 t-2 t-3".to_owned()));
+    world.revokes = false;
+    world
+}
+
+#[test]
+fn a_member_that_leaves_between_join_and_sync_gets_into_the_generation_to_commit_first() {
+    let mut world = joined_and_not_assigned();
+    let now = world.now;
+    world.groups[0].leave(now);
+    world.groups[0].leave(now);
+    world.settle();
+    assert_eq!(world.news(0), ["revoke t-0 t-1 t-2 t-3"], "told at once, and once");
+    assert!(world.groups[0].joins_to_leave() && !world.groups[0].may_commit());
+    world.withholds_counts = false;
+    let counts = world.counts.clone();
+    world.groups[0].set_partition_counts(&counts);
+    world.settle();
+    assert!(!world.groups[0].is_joining() && world.groups[0].may_commit());
+    assert_eq!((world.news(0), world.groups[0].generation()), (Vec::new(), 2), "it takes nothing any more");
+    // Heartbeats go on until the commit is answered.
+    world.pass(60 * Duration::from_secs(1));
+    assert_eq!((world.news(0), world.owned(0)), (Vec::new(), "t-0 t-1 t-2 t-3".to_owned()));
+    let now = world.now;
+    world.groups[0].revoked(now);
+    world.pass(10 * Duration::from_secs(1));
+    assert_eq!((world.news(0), world.owned(1)), (vec!["left".to_owned()], "t-0 t-1 t-2 t-3".to_owned()));
+}
+
+#[test]
+fn a_member_that_has_waited_long_enough_for_its_join_leaves_without_it() {
+    let mut world = joined_and_not_assigned();
+    let now = world.now;
+    world.groups[0].leave(now);
+    world.settle();
+    world.groups[0].revoked(now);
+    world.settle();
+    assert_eq!(world.news(0), ["revoke t-0 t-1 t-2 t-3", "left"]);
+    assert!(world.owned(0).is_empty() && !world.groups[0].joins_to_leave());
+    world.groups[0].start();
+    assert!(world.groups[0].is_joining() && !world.groups[0].joins_to_leave(), "it can come back");
+}
+
+#[test]
+fn a_member_that_leaves_before_all_have_joined_may_try_the_former_generation() {
+    let mut world = one_of_two();
+    world.coordinator.rebalancing = true;
+    world.coordinator.members.entry("silent".to_owned()).or_default();
+    world.pass(5 * Duration::from_secs(1));
+    assert!(world.groups[0].is_joining() && !world.groups[0].may_commit());
+    world.revokes = false;
+    let now = world.now;
+    world.groups[0].leave(now);
+    assert!(world.groups[0].may_commit());
+    assert_eq!(world.groups[0].generation(), 1);
+}
+
+#[test]
+fn a_member_that_is_thrown_out_while_it_joins_to_leave_is_gone() {
+    for is_silent in [false, true] {
+        let mut world = one_of_two();
+        world.coordinator.rebalancing = true;
+        world.coordinator.members.entry("silent".to_owned()).or_default();
+        world.pass(5 * Duration::from_secs(1));
+        world.revokes = false;
+        let now = world.now;
+        world.groups[0].leave(now);
+        match is_silent {
+            true => world.deaf.push(0),
+            false => drop(world.coordinator.members.remove("member-1")),
+        }
+        world.pass(80 * Duration::from_secs(1));
+        let news = world.news(0);
+        assert!(news[1].starts_with("lost t-0 t-1 t-2 t-3"), "{news:?}");
+        assert_eq!(news.last().map(String::as_str), Some("left"));
+    }
+}
+
 #[test]
 fn leaving_while_some_are_given_up_gives_up_the_rest_too() {
     let mut world = one_of_two();

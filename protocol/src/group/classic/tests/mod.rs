@@ -26,6 +26,8 @@ struct World {
     versions: VersionTable,
     counts: PartitionCounts,
     log: Vec<Vec<String>>,
+    /// Nobody is told partition counts.
+    withholds_counts: bool,
     /// Whether `Revoke` is answered at once.
     revokes: bool,
     /// Requests of these members get no answer.
@@ -51,6 +53,7 @@ impl World {
             versions: table(i16::MAX),
             counts: [(Arc::from("t"), 4)].into(),
             log: vec![Vec::new(); members],
+            withholds_counts: false,
             revokes: true,
             deaf: Vec::new(),
             sent: vec![Vec::new(); members],
@@ -101,6 +104,7 @@ impl World {
                 self.log[at].push("coordinator?".to_owned());
                 self.groups[at].coordinator_known(&self.versions).unwrap();
             }
+            GroupAction::NeedMetadata { .. } if self.withholds_counts => {}
             GroupAction::NeedMetadata { .. } => self.groups[at].set_partition_counts(&self.counts),
             GroupAction::Send(request) => {
                 self.sent[at].push(request.kind());
