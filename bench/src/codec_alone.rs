@@ -18,20 +18,9 @@ use crate::workload::{BatchReader, PartitionWriter, Workload};
 /// As much as a Fetch response of four partitions at `max.partition.fetch.bytes` has.
 const WINDOW_BYTES: usize = 4 << 20;
 
-/// What one pass over all batches took. Times are CPU seconds of the thread.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Pass {
-    /// Checking the CRC-32C of every batch.
-    pub crc_cpu_s: f64,
-    /// Decompressing every batch.
-    pub codec_cpu_s: f64,
-}
-
-/// A workload's batches, and what decoding them took.
+/// What one pass over all batches took, and over what. Times are CPU seconds of the thread.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct CodecAlone {
-    /// The workload's name.
-    pub workload: String,
+pub struct Pass {
     /// The codec's name.
     pub codec: String,
     /// Records in all batches.
@@ -42,55 +31,69 @@ pub struct CodecAlone {
     pub sent_bytes: u64,
     /// Bytes of all records after decompression.
     pub decompressed_bytes: u64,
-    /// Medians of all passes but the first.
-    pub median: Pass,
-    /// All passes; the first is not counted.
-    pub passes: Vec<Pass>,
+    /// Checking the CRC-32C of every batch.
+    pub crc_cpu_s: f64,
+    /// Decompressing every batch.
+    pub codec_cpu_s: f64,
 }
 
-/// Measures the preloaded batches of a workload in one discarded pass and this many counted ones.
-///
-/// # Errors
-/// If a batch cannot be written or read.
-pub fn measure(workload: &Workload, counted: u32) -> Result<CodecAlone, Failure> {
-    workload.check()?;
-    let windows = windows(workload)?;
-    let mut result = CodecAlone {
-        workload: workload.name.clone(),
-        codec: workload.codec.name().to_owned(),
-        records: 0,
-        batches: 0,
-        sent_bytes: windows.iter().map(|window| window.len() as u64).sum(),
-        decompressed_bytes: 0,
-        median: Pass { crc_cpu_s: 0.0, codec_cpu_s: 0.0 },
-        passes: Vec::new(),
-    };
-    let (mut reader, mut frame) = (BatchReader::default(), Vec::with_capacity(WINDOW_BYTES));
-    for _ in 0..=counted {
-        (result.records, result.batches, result.decompressed_bytes) = (0, 0, 0);
+/// The preloaded batches of a workload, to be decoded any number of times.
+#[derive(Debug)]
+pub struct CodecAlone {
+    codec: String,
+    windows: Vec<Vec<u8>>,
+    reader: BatchReader,
+    frame: Vec<u8>,
+}
+
+impl CodecAlone {
+    /// Writes the batches.
+    ///
+    /// # Errors
+    /// If the workload is none, or a batch cannot be written.
+    pub fn new(workload: &Workload) -> Result<Self, Failure> {
+        workload.check()?;
+        Ok(Self {
+            codec: workload.codec.name().to_owned(),
+            windows: windows(workload)?,
+            reader: BatchReader::default(),
+            frame: Vec::with_capacity(WINDOW_BYTES),
+        })
+    }
+
+    /// Decodes all of them once.
+    ///
+    /// # Errors
+    /// If a batch cannot be read.
+    pub fn pass(&mut self) -> Result<Pass, Failure> {
+        let (mut records, mut batches, mut decompressed_bytes) = (0, 0, 0);
         let (mut crc, mut codec) = (Duration::ZERO, Duration::ZERO);
-        for window in &windows {
-            frame.clear();
-            frame.extend_from_slice(window);
+        for window in &self.windows {
+            self.frame.clear();
+            self.frame.extend_from_slice(window);
             let start = cpu_time();
-            RecordBatches::new(&frame).try_for_each(|batch| batch?.verify_crc())?;
+            RecordBatches::new(&self.frame).try_for_each(|batch| batch?.verify_crc())?;
             let checked = cpu_time();
-            for batch in RecordBatches::new(&frame) {
+            for batch in RecordBatches::new(&self.frame) {
                 let batch = batch?;
-                let payload = reader.payload(&batch)?;
-                result.decompressed_bytes += black_box(payload).len() as u64;
-                result.records += u64::from(batch.record_count());
-                result.batches += 1;
+                let payload = self.reader.payload(&batch)?;
+                decompressed_bytes += black_box(payload).len() as u64;
+                records += u64::from(batch.record_count());
+                batches += 1;
             }
             crc += checked - start;
             codec += cpu_time() - checked;
         }
-        result.passes.push(Pass { crc_cpu_s: crc.as_secs_f64(), codec_cpu_s: codec.as_secs_f64() });
+        Ok(Pass {
+            codec: self.codec.clone(),
+            records,
+            batches,
+            sent_bytes: self.windows.iter().map(|window| window.len() as u64).sum(),
+            decompressed_bytes,
+            crc_cpu_s: crc.as_secs_f64(),
+            codec_cpu_s: codec.as_secs_f64(),
+        })
     }
-    let median = |of: fn(&Pass) -> f64| middle(result.passes.iter().skip(1).map(of).collect());
-    result.median =
-        Pass { crc_cpu_s: median(|pass| pass.crc_cpu_s), codec_cpu_s: median(|pass| pass.codec_cpu_s) };
-    Ok(result)
 }
 
 /// All batches that lie ready, in pieces of whole batches.
@@ -117,12 +120,6 @@ fn cpu_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// The upper of the middle values; 0 of nothing.
-fn middle(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -132,11 +129,13 @@ mod tests {
     fn every_batch_is_checked_and_decompressed_in_every_pass() {
         for name in ["100b", "100b-gzip", "100b-snappy", "100b-lz4", "100b-zstd"] {
             let workload = by_name(name).unwrap().with_preloaded(20_000);
-            let found = measure(&workload, 2).unwrap();
-            assert_eq!((found.records, found.passes.len()), (20_000, 3), "{name}");
-            assert!(found.decompressed_bytes > 20_000 * 100, "{name}");
-            let is_smaller = found.sent_bytes < found.decompressed_bytes;
-            assert_eq!(is_smaller, name != "100b", "{name}");
+            let mut alone = CodecAlone::new(&workload).unwrap();
+            for pass in [alone.pass().unwrap(), alone.pass().unwrap()] {
+                assert_eq!(pass.records, 20_000, "{name}");
+                assert!(pass.decompressed_bytes > 20_000 * 100, "{name}");
+                let is_smaller = pass.sent_bytes < pass.decompressed_bytes;
+                assert_eq!(is_smaller, name != "100b", "{name}");
+            }
         }
     }
 }

@@ -12,10 +12,6 @@ use millstream_bench::contract::{self, Failure, Peer, Request};
 use millstream_bench::latency::{Probe, hlog_option};
 use millstream_bench::peers::millstream::{prepare, settings};
 
-/// As the `millstream` command has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     contract::run::<Millstream>()
 }

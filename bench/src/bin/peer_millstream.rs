@@ -9,10 +9,6 @@ use lexopt::ValueExt;
 use millstream_bench::contract::{self, Failure, Outcome, Peer, Request};
 use millstream_bench::peers::millstream::{Drive, read};
 
-/// As the `millstream` command has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     contract::run::<Millstream>()
 }

@@ -62,6 +62,18 @@ impl Builder {
         })
     }
 
+    /// What of the workspace was built, if git knows; with a word on changes that no commit has.
+    pub fn revision(&self) -> Option<String> {
+        let git = |arguments: &[&str]| {
+            let output = Command::new("git").arg("-C").arg(&self.root).args(arguments).output().ok()?;
+            output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+        };
+        let revision = git(&["rev-parse", "--short=12", "HEAD"])?;
+        // Results of earlier comparisons change nothing of this one.
+        let changed = git(&["status", "--porcelain", "--untracked-files=no", "--", ".", ":!bench/results"])?;
+        Some(if changed.is_empty() { revision } else { format!("{revision} with changes") })
+    }
+
     /// A path or a command line as it is shown in reports: below the workspace's root.
     pub fn shown(&self, path: &Path) -> String {
         path.strip_prefix(&self.root).unwrap_or(path).display().to_string()

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::build::Builder;
+use super::codec::CodecTurns;
 use super::comparison::{Comparison, Row, common_settings};
 use super::contender::{CODEC_ALONE, CONTENDERS, Contender, DRAIN, Kind, REFERENCE};
 use super::rounds::{Course, Pass, Turn, take_turns};
-use super::{Absent, Host, Launch, Options, USAGE, codec, report};
+use super::{Absent, Host, Launch, Options, USAGE, report};
 use crate::brokers::Source;
 use crate::contract::{Contents, Failure, Group, Outcome, Request};
 use crate::workload::{SLOW_TAG, Workload};
@@ -18,6 +19,8 @@ use millstream_protocol::record::Codec;
 
 /// Without a record for this long a client has failed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Why one whom `--peers` leaves out is absent.
+const NOT_ASKED: &str = "not asked to take part";
 const COMMAND: &str = "cargo run --release -p millstream-bench --features peers -- compare";
 
 /// Compares, and writes what came of it.
@@ -53,7 +56,12 @@ pub fn run(parser: &mut lexopt::Parser) -> Result<(), Failure> {
     }
     if comparisons.len() > 1 {
         let name = format!("{}-{}", options.workload_names.replace(',', "+"), kind_name(&options));
-        write(&options.out, &name, "md", &report::overview(&comparisons))?;
+        write(
+            &options.out,
+            &name,
+            "md",
+            &report::overview(&comparisons, &command(&options, &options.workload_names)),
+        )?;
     }
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n").into()) }
 }
@@ -74,6 +82,7 @@ fn prepare(options: &Options, builder: &Builder) -> Result<(Vec<Ready>, Vec<Abse
     let always = CONTENDERS.iter().filter(|contender| [REFERENCE, DRAIN].contains(&contender.name));
     for contender in CONTENDERS {
         if !options.contenders.contains(contender) && !always.clone().any(|other| other == contender) {
+            absent.push(Absent { name: contender.name.to_owned(), reason: NOT_ASKED.to_owned() });
             continue;
         }
         say(&format!("getting {} ready", contender.name));
@@ -99,7 +108,7 @@ fn finished(options: &Options, workload: &Workload) -> Option<Comparison> {
     let text = options.resumes.then(|| fs::read_to_string(path).ok())??;
     // One that cannot be read, of an older version perhaps, is made again.
     let comparison: Comparison = serde_json::from_str(&text).ok()?;
-    (comparison.command == command(options, workload)).then_some(comparison)
+    (comparison.command == command(options, &workload.name)).then_some(comparison)
 }
 
 fn compare(
@@ -120,9 +129,13 @@ fn compare(
             Err(error) => absent.push(Absent { name: contender.name.to_owned(), reason: error.to_string() }),
         }
     }
+    let mut codec = match workload.codec {
+        Codec::None => None,
+        _ => Some(CodecTurns::start(builder, workload, core)),
+    };
     let truth = contents(&source);
     let turns: Vec<Turn> = lined_up.iter().map(|(contender, _)| turn(contender)).collect();
-    let (mut runs, mut began) = (0, Instant::now());
+    let (mut runs, mut previous, mut began) = (0, None, Instant::now());
     let course = take_turns(&turns, options.rounds, &truth, &mut |index, pass| {
         let (contender, launch) = &lined_up[index];
         if runs == lined_up.len() {
@@ -135,6 +148,10 @@ fn compare(
             ));
         }
         runs += 1;
+        if index == 0 && previous != Some(0) && pass != Pass::Check {
+            take_codec_turn(&mut codec, pass);
+        }
+        previous = Some(index);
         source.renew().map_err(|error| super::Error::Broker(error.to_string()))?;
         let request = request(workload, &source, contender, core, pass, runs);
         let ran = launch.run(&request);
@@ -148,16 +165,15 @@ fn compare(
     if let Some(lost) = absent.iter().find(|absent| [REFERENCE, DRAIN].contains(&&*absent.name)) {
         return Err(format!("{} got not through: {}", lost.name, lost.reason).into());
     }
-    if workload.codec != Codec::None {
-        match codec::row(builder, workload, core, options.rounds) {
-            Ok(row) => rows.push(row),
-            Err(reason) => absent.push(Absent { name: CODEC_ALONE.to_owned(), reason }),
-        }
+    match codec.map(|turns| turns.and_then(|turns| turns.row(workload))) {
+        None => {}
+        Some(Ok(row)) => rows.push(row),
+        Some(Err(reason)) => absent.push(Absent { name: CODEC_ALONE.to_owned(), reason }),
     }
     let kind = kind_name(options);
     let mut comparison = Comparison {
         name: format!("{}-{kind}", workload.name),
-        command: command(options, workload),
+        command: command(options, &workload.name),
         workload_description: workload.describe(),
         workload: workload.clone(),
         broker: source.description(),
@@ -166,6 +182,7 @@ fn compare(
             None => "clients on any core".to_owned(),
         },
         host,
+        revision: builder.revision(),
         rounds: options.rounds,
         settings: common_settings(&request(workload, &source, &CONTENDERS[0], None, Pass::Counted, 0)),
         contents: truth.into(),
@@ -174,6 +191,15 @@ fn compare(
     };
     comparison.settle();
     Ok(comparison)
+}
+
+/// Its turn, which is at the head of each round.
+fn take_codec_turn(codec: &mut Option<Result<CodecTurns, String>>, pass: Pass) {
+    if let Some(Ok(turns)) = codec
+        && let Err(reason) = turns.take(pass == Pass::Counted)
+    {
+        *codec = Some(Err(reason));
+    }
 }
 
 /// Those that got through, with their runs; the others go to the absent ones.
@@ -278,11 +304,11 @@ fn write(out: &Path, name: &str, extension: &str, text: &str) -> Result<(), Fail
 }
 
 /// The command that makes this one of the results.
-fn command(options: &Options, workload: &Workload) -> String {
+fn command(options: &Options, workloads: &str) -> String {
     let others = options.command.split("--").map(str::trim).filter(|option| !option.is_empty());
     let others = others.filter(|option| !option.starts_with("workload "));
     let others: String = others.map(|option| format!(" --{option}")).collect();
-    format!("{COMMAND} --workload {}{others}", workload.name)
+    format!("{COMMAND} --workload {workloads}{others}")
 }
 
 fn expected_min(round_s: f64, rounds: usize) -> f64 {

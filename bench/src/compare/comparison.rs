@@ -27,6 +27,9 @@ pub struct Comparison {
     pub placement: String,
     /// On what.
     pub host: Host,
+    /// The revision of Millstream and of this harness, as git names it; `None` outside a checkout.
+    #[serde(default)]
+    pub revision: Option<String>,
     /// Turns of each that counted.
     pub rounds: usize,
     /// What was asked of all of them, by the options of the contract.
@@ -261,6 +264,7 @@ pub(super) mod tests {
             broker: "replay".to_owned(),
             placement: "core 1".to_owned(),
             host: Host::default(),
+            revision: Some("0123456789ab".to_owned()),
             rounds: 2,
             settings: common_settings(&Request::new("h:1", "t", 1, 1)),
             contents: ContentsRead { records: 1_000_000, bytes: 1, value_bytes: 1, checksum: Some(0xAB) },

@@ -60,6 +60,18 @@ pub const CONTENDERS: &[Contender] = &[
             &["--mode", "batch"],
         )
     },
+    rust(
+        "librdkafka-batch-1000",
+        "librdkafka (C), batches of at most 1 000",
+        "peer_rdkafka",
+        &["--mode", "batch", "--batch-size", "1000"],
+    ),
+    rust(
+        "librdkafka-batch-deep",
+        "librdkafka (C), batches of at most 100 000, a million records ahead",
+        "peer_rdkafka",
+        &["--mode", "batch", "--batch-size", "100000", "-X", "queued.min.messages=1000000"],
+    ),
     rust("librdkafka-single", "librdkafka (C), consumer_poll", "peer_rdkafka", &["--mode", "single"]),
     Contender {
         crc: false,

@@ -31,13 +31,13 @@ first: the other clients need the feature `peers`, Go, or Java and Maven. Those 
 Workloads: 16b, 100b, 1000b, 10000b, 100b-gzip, 100b-snappy, 100b-lz4, 100b-zstd, keyed, batches-of-1, batches-of-100,
   batches-of-1mb, 1-partition, 64-partitions, 1-of-10, 1-of-100, 1-of-1000, 1-of-10000, trickle, burst,
   catch-up-beside-live, group, handler-1us, handler-50us, slow-lane-of-64, round-trip-500us, unpinned-2-cpus
-Peers: millstream, millstream-epoll, millstream-caller, librdkafka-batch, librdkafka-batch-nocrc, librdkafka-single,
-  librdkafka-single-nocrc, rust-rdkafka-base, rust-rdkafka-stream, krafka, rskafka, confluent-rust, franz-go, sarama,
-  java, java-warm, drain; CRC and codec alone stand beside compressed data
+Peers: millstream, millstream-epoll, millstream-caller, librdkafka-batch, librdkafka-batch-nocrc, librdkafka-batch-1000,
+  librdkafka-batch-deep, librdkafka-single, librdkafka-single-nocrc, rust-rdkafka-base, rust-rdkafka-stream, krafka,
+  rskafka, confluent-rust, franz-go, sarama, java, java-warm, drain; CRC and codec alone stand beside compressed data
 
-Each takes its turn once with a checksum of all values, once to be discarded, and then N times that count. One that
-reads anything else than is there is an error. The host should do nothing else meanwhile; each page says how busy it
-was.
+Each takes its turn once with a checksum of all values, once to be discarded, and then N times that count. A turn that
+counts is the mean of runs until half a CPU second is used, at most five. One that reads anything else than is there is
+an error. The host should do nothing else meanwhile; each page says how busy it was.
 ";
 
 /// What is to be compared, and how.

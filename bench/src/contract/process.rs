@@ -34,12 +34,12 @@ pub fn max_rss_kb() -> u64 {
         .unwrap_or(0)
 }
 
-/// User, nice, system, irq, softirq and steal of all cores together. Idle and iowait are not work, and the time of
-/// guests is in user and nice already.
+/// User, nice, system, irq and softirq of all cores together. Idle and iowait are not work, what was stolen is the work of
+/// others on a shared machine, and the time of guests is in user and nice already.
 fn busy_ticks(stat: &str) -> Option<u64> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let fields: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
-    Some([0, 1, 2, 5, 6, 7].iter().filter_map(|&index| fields.get(index)).sum())
+    Some([0, 1, 2, 5, 6].iter().filter_map(|&index| fields.get(index)).sum())
 }
 
 fn seconds(time: libc::timeval) -> f64 {
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn a_host_is_busy_when_it_neither_idles_nor_waits() {
         let stat = "cpu  1 20 300 4000 50000 600000 7000000 80000000 900000000 9000000000\ncpu0 5 5 5 5\n";
-        assert_eq!(busy_ticks(stat), Some(87_600_321));
+        assert_eq!(busy_ticks(stat), Some(7_600_321));
         assert_eq!(busy_ticks("cpu  1 2 3 4\n"), Some(6));
         assert_eq!(busy_ticks("intr 5\n"), None);
     }

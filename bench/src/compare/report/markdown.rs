@@ -5,7 +5,7 @@ use std::fmt::{self, Write};
 use super::spread;
 use crate::compare::Summary;
 use crate::compare::comparison::{Comparison, Metric, Row};
-use crate::compare::contender::{DRAIN, Kind};
+use crate::compare::contender::{DRAIN, Kind, REFERENCE};
 
 /// What the numbers do not show, on every page.
 const LIMITS: &str = "Not shown: a network (it is loopback, which bills a part of receiving to the sender, hence the \
@@ -27,7 +27,8 @@ fn write_all(text: &mut String, comparison: &Comparison) -> fmt::Result {
     writeln!(
         text,
         "Medians of {} rounds in turn (smallest to largest), after one round that compared contents and one that was \
-         discarded. The most records per CPU second first.\n",
+         discarded. A turn is the mean of runs until half a CPU second is used, at most five. The most records per CPU \
+         second first.\n",
         comparison.rounds
     )?;
     write_table(text, comparison)?;
@@ -41,11 +42,11 @@ fn write_all(text: &mut String, comparison: &Comparison) -> fmt::Result {
 fn write_table(text: &mut String, comparison: &Comparison) -> fmt::Result {
     writeln!(
         text,
-        "| | M records per CPU second | Millstream handles so many times that | times librdkafka (batch, CRC) | \
+        "| | M records per CPU second | Millstream handles so many times that | who is ahead | times librdkafka (batch, CRC) | \
          part of the drain | part of drain + CRC + codec | M records/s | CPU s | CPU s of the host | first record ms | \
          RSS MiB |"
     )?;
-    writeln!(text, "|---|{}", "---:|".repeat(10))?;
+    writeln!(text, "|---|{}", "---:|".repeat(11))?;
     for row in comparison.ranked() {
         let figure = |metric| row.figures.get(&metric);
         let median = |metric, scale, digits| {
@@ -53,10 +54,11 @@ fn write_table(text: &mut String, comparison: &Comparison) -> fmt::Result {
         };
         writeln!(
             text,
-            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
+            "| {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |",
             titled(row),
             spread(figure(Metric::RecordsPerCpuS), 1e-6, 2),
             spread(row.millstream_against_it.as_ref(), 1.0, 2),
+            ahead(row),
             ratio(&row.against_librdkafka),
             spread(row.of_the_drain.as_ref(), 1.0, 2),
             ratio(&row.of_the_limit),
@@ -101,6 +103,8 @@ fn write_figures(text: &mut String, comparison: &Comparison) -> fmt::Result {
 fn write_circumstances(text: &mut String, comparison: &Comparison) -> fmt::Result {
     let contents = &comparison.contents;
     writeln!(text, "| | |\n|---|---|")?;
+    let revision = comparison.revision.as_deref().unwrap_or("unknown");
+    writeln!(text, "| revision of Millstream and its peers | {revision} |")?;
     writeln!(text, "| broker | {} |", comparison.broker)?;
     writeln!(text, "| the broker's ceiling | {} |", ceiling(comparison))?;
     writeln!(text, "| clients | {} |", comparison.placement)?;
@@ -168,6 +172,17 @@ fn ratio(summary: &Option<Summary>) -> String {
     summary.map_or_else(String::new, |summary| format!("{:.2}", summary.median))
 }
 
+/// Who handled more records per CPU second in at least three of four rounds; otherwise rounds do not agree.
+fn ahead(row: &Row) -> &'static str {
+    match &row.millstream_against_it {
+        _ if row.name == REFERENCE || row.kind == Kind::Limit => "",
+        Some(ratio) if ratio.lower_quartile > 1.0 => "Millstream",
+        Some(ratio) if ratio.upper_quartile < 1.0 => "the other",
+        Some(_) => "within noise",
+        None => "",
+    }
+}
+
 /// What is no client stands apart.
 fn titled(row: &Row) -> String {
     match row.kind {
@@ -189,7 +204,19 @@ mod tests {
             |needle: &str| page.lines().position(|line| line.starts_with('|') && line.contains(needle));
         assert!(line("the fast").unwrap() < line("**the millstream").unwrap());
         assert!(line("**the millstream").unwrap() < line("the slow").unwrap());
-        assert!(page.contains("3.00 (2.00 to 4.00)"), "{page}");
+        assert!(page.contains("3.00 (2.00 to 4.00) | Millstream |"), "{page}");
+        assert!(page.contains("| the other |"), "{page}");
+    }
+
+    #[test]
+    fn rounds_that_do_not_agree_name_nobody() {
+        let mut comparison = comparison();
+        let own = comparison.rows[0].runs.clone();
+        comparison.rows[1].runs = own.into_iter().rev().collect();
+        comparison.settle();
+        let ratio = comparison.rows[1].millstream_against_it.unwrap();
+        assert!(ratio.min < 1.0 && ratio.max > 1.0);
+        assert_eq!(ahead(&comparison.rows[1]), "within noise");
     }
 
     #[test]
@@ -197,6 +224,7 @@ mod tests {
         let page = markdown(&comparison());
         for part in [
             "cargo run -- compare",
+            "0123456789ab",
             "- gone: no compiler",
             "fetch.min.bytes=1",
             "00000000000000ab",

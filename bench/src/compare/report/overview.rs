@@ -6,26 +6,27 @@ use super::spread;
 use crate::compare::comparison::{Comparison, Row};
 use crate::compare::contender::REFERENCE;
 
-/// The table, with a link to each comparison's page.
-pub fn overview(comparisons: &[Comparison]) -> String {
+/// The table, with a link to each comparison's page and the command that makes them.
+pub fn overview(comparisons: &[Comparison], command: &str) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = write_all(&mut text, comparisons);
+    let _ = write_all(&mut text, comparisons, command);
     text
 }
 
-fn write_all(text: &mut String, comparisons: &[Comparison]) -> fmt::Result {
+fn write_all(text: &mut String, comparisons: &[Comparison], command: &str) -> fmt::Result {
     let mut names: Vec<&str> = Vec::new();
     for row in comparisons.iter().flat_map(|comparison| &comparison.rows) {
         if !names.contains(&&*row.name) {
             names.push(&row.name);
         }
     }
-    writeln!(text, "# Overview\n")?;
+    writeln!(text, "# Overview\n\n```sh\n{command}\n```\n")?;
     writeln!(
         text,
         "M records per CPU second (medians), and in brackets how many times that Millstream handles (median of the \
-         rounds' ratios). Below 1 the other one is ahead. Empty: it did not take part; the pages say why.\n"
+         rounds' ratios). Below 1 the other one is ahead. Empty: it did not take part; the pages say why, and on which \
+         host and revision.\n"
     )?;
     writeln!(text, "| | {} | Millstream's part of the drain |", names.join(" | "))?;
     writeln!(text, "|---|{}", "---:|".repeat(names.len() + 1))?;
@@ -59,7 +60,7 @@ mod tests {
         let mut other = comparison();
         other.name = "16b-replay".to_owned();
         other.rows.retain(|row| row.name != "slow");
-        let page = overview(&[comparison(), other]);
+        let page = overview(&[comparison(), other], "cargo run -- compare --workload main");
         assert!(
             page.contains(
                 "| [100b-replay](100b-replay.md) | 7.50 | 2.50 (3.00) | 15.00 (0.50) | 20.00 (0.38) |"
