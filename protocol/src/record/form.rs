@@ -1,4 +1,5 @@
-//! Records without a key whose varints are as short as those of most: one comparison tells them from all others.
+//! Records whose varints are as short as those of most, without a key or with a short one: one comparison tells them from
+//! all others.
 
 use super::varint::{self, NULL};
 
@@ -12,16 +13,18 @@ impl<const LENGTH: usize, const OFFSET_DELTA: usize> Form<LENGTH, OFFSET_DELTA> 
     pub(super) const VALUE_LENGTH_AT: usize = Self::KEY_AT + 1;
     pub(super) const VALUE_AT: usize = Self::VALUE_LENGTH_AT + LENGTH;
 
-    /// Which bits of the first eight bytes are known: where varints end, that lengths and offset delta are not
-    /// negative, and that there is no key.
-    const KNOWN: u64 = at(0, ends(LENGTH) | SIGN)
+    /// Which bits before the key are known: where varints end, that length and offset delta are not negative.
+    const KNOWN_BEFORE_KEY: u64 = at(0, ends(LENGTH) | SIGN)
         | at(LENGTH + 1, ends(1))
-        | at(Self::OFFSET_DELTA_AT, ends(OFFSET_DELTA) | SIGN)
-        | at(Self::KEY_AT, 0xff)
-        | at(Self::VALUE_LENGTH_AT, 0x80 | SIGN);
+        | at(Self::OFFSET_DELTA_AT, ends(OFFSET_DELTA) | SIGN);
+    const EXPECTED_BEFORE_KEY: u64 =
+        at(0, continued(LENGTH)) | at(Self::OFFSET_DELTA_AT, continued(OFFSET_DELTA));
+
+    /// Which bits of the first eight bytes are known where there is no key.
+    const KNOWN: u64 =
+        Self::KNOWN_BEFORE_KEY | at(Self::KEY_AT, 0xff) | at(Self::VALUE_LENGTH_AT, 0x80 | SIGN);
     /// What these bits are.
-    const EXPECTED: u64 = at(0, continued(LENGTH))
-        | at(Self::OFFSET_DELTA_AT, continued(OFFSET_DELTA))
+    const EXPECTED: u64 = Self::EXPECTED_BEFORE_KEY
         | at(Self::KEY_AT, NULL as u64)
         | at(Self::VALUE_LENGTH_AT, continued(LENGTH));
 
@@ -31,6 +34,25 @@ impl<const LENGTH: usize, const OFFSET_DELTA: usize> Form<LENGTH, OFFSET_DELTA> 
     pub(super) fn is_of(first: u64) -> bool {
         const { assert!(Self::VALUE_LENGTH_AT < 8 && LENGTH <= 2 && OFFSET_DELTA <= 3) };
         first & Self::KNOWN == Self::EXPECTED
+    }
+
+    /// Whether a record that begins with `first` is as this form up to its key, and has a key shorter than 64 bytes.
+    #[inline(always)]
+    pub(super) fn is_keyed(first: u64) -> bool {
+        const { assert!(Self::KEY_AT < 8) };
+        first & (Self::KNOWN_BEFORE_KEY | at(Self::KEY_AT, 0x80 | SIGN)) == Self::EXPECTED_BEFORE_KEY
+    }
+
+    /// The length of a keyed record, its offset delta and where its key's length is.
+    #[inline(always)]
+    pub(super) fn keyed(first: u64) -> Keyed {
+        Keyed {
+            length: LENGTH + Self::length(first),
+            timestamp_delta: Self::timestamp_delta(first),
+            offset_delta: Self::offset_delta(first),
+            key_length: (first >> (8 * Self::KEY_AT + 1)) as usize & 0x3f,
+            key_at: Self::KEY_AT + 1,
+        }
     }
 
     /// The length that a word begins with.
@@ -56,6 +78,17 @@ impl<const LENGTH: usize, const OFFSET_DELTA: usize> Form<LENGTH, OFFSET_DELTA> 
             _ => low | word >> 2 & 0x1fc0 | word >> 3 & 0xf_e000,
         }
     }
+}
+
+/// What comes before the key of a record that has one.
+pub(super) struct Keyed {
+    /// Bytes of the whole record, its length's own included.
+    pub(super) length: usize,
+    pub(super) timestamp_delta: i64,
+    pub(super) offset_delta: u32,
+    pub(super) key_length: usize,
+    /// Where the key's bytes begin.
+    pub(super) key_at: usize,
 }
 
 /// Zigzag's sign.
