@@ -247,6 +247,52 @@ mod tests {
     }
 
     #[test]
+    fn what_is_counted_is_refused_by_name_before_it_is_read_where_it_cannot_fit() {
+        let refused = |version: i16, body: &[u8]| match FetchResponse::parse(version, body).unwrap_err() {
+            WalkError::Truncated { field, needed, left, .. } => (field, needed, left),
+            other => panic!("{other}"),
+        };
+        // Throttle, error, session; then two topics, of which one byte is missing.
+        let flexible = |rest: &[u8]| [&[0; 10], rest].concat();
+        assert_eq!(refused(13, &flexible(&[3, 0, 0, 0])), ("responses", 4, 3));
+        // One topic by its id, which says that it has two partitions.
+        let topic = [[2].as_slice(), &[7; 16], &[3]].concat();
+        assert_eq!(refused(13, &flexible(&[&topic[..], &[0; 47]].concat())), ("partitions", 48, 47));
+        // A partition of version 13 up to its count of aborted transactions.
+        let partition = [[2].as_slice(), &[7; 16], &[2], &[0; 30], &[3]].concat();
+        let expected = ("aborted_transactions", 32, 31);
+        assert_eq!(refused(13, &flexible(&[&partition[..], &[0; 31]].concat())), expected);
+        // No topic, and a tagged field with two endpoints.
+        let endpoints = [[1, 1, 0, 22, 3].as_slice(), &[0; 21]].concat();
+        assert_eq!(refused(16, &flexible(&endpoints)), ("node_endpoints", 22, 21));
+    }
+
+    #[test]
+    fn endpoints_are_read_since_version_16_and_other_tagged_fields_are_skipped() {
+        let endpoint = [&[2][..], &9i32.to_be_bytes(), &[2, b'h'], &9092i32.to_be_bytes(), &[0, 0]].concat();
+        let body = |tag: u8| {
+            let size = endpoint.len() as u8;
+            // Throttle, error, session, no topic, one tagged field.
+            [&[0; 10][..], &[1, 1, tag, size], &endpoint].concat()
+        };
+        let hosts = |version, tag| {
+            let body = body(tag);
+            let response = FetchResponse::parse(version, &body).unwrap();
+            let endpoints = response.node_endpoints();
+            let count = endpoints.count();
+            assert_eq!(endpoints.size_hint(), (count, Some(count)));
+            endpoints.map(|e| (e.node_id, e.host.to_owned(), e.port, e.rack.is_some())).collect::<Vec<_>>()
+        };
+        for version in [16, 18] {
+            assert_eq!(hosts(version, 0), [(9, "h".to_owned(), 9092, false)]);
+            assert_eq!(hosts(version, 1), []);
+        }
+        for version in [12, 15] {
+            assert_eq!((hosts(version, 0), hosts(version, 1)), (vec![], vec![]), "nobody knows it yet");
+        }
+    }
+
+    #[test]
     fn a_full_response_of_version_4_is_read_field_by_field() {
         let mut body = Vec::new();
         body.extend(5i32.to_be_bytes()); // throttle

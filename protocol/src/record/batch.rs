@@ -415,6 +415,14 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_lends_its_own_bytes_and_none_of_its_neighbours() {
+        let (first, second) = (batch(0), batch(2));
+        let bytes = [&first[..], &second].concat();
+        let lent: Vec<_> = RecordBatches::new(&bytes).map(|batch| batch.unwrap().bytes()).collect();
+        assert_eq!(lent, [first, second]);
+    }
+
+    #[test]
     fn old_magic_is_refused_with_position_and_offset() {
         for magic in [0i8, 1, 3, -1] {
             let mut bytes = batch(0);

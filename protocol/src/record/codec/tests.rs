@@ -210,6 +210,15 @@ fn a_decompressor_goes_on_after_an_error() {
     }
 }
 
+#[test]
+fn a_decompressor_says_which_contexts_it_has_made() {
+    let mut decompressor = Decompressor::new();
+    assert_eq!(format!("{decompressor:?}"), "Decompressor { gzip: false, zstd: false, .. }");
+    let payload = compressed(Codec::Gzip, b"content");
+    assert_eq!(decompressor.decompress(Codec::Gzip, &payload, &mut [0; 7]), Ok(7));
+    assert_eq!(format!("{decompressor:?}"), "Decompressor { gzip: true, zstd: false, .. }");
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered_without_panic(
