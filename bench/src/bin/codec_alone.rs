@@ -1,5 +1,5 @@
-//! CRC and codec over a workload's batches, without any client: `codec_alone WORKLOAD`. Once they are written it decodes
-//! all of them for every line on stdin, and answers with a line of JSON on stdout. So it can take turns with clients.
+//! CRC and codec over a workload's batches, without any client: `codec_alone WORKLOAD`. Once they are written it
+//! decodes all of them for every line on stdin, and answers with a line of JSON. So it can take turns with clients.
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;

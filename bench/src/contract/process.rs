@@ -34,8 +34,8 @@ pub fn max_rss_kb() -> u64 {
         .unwrap_or(0)
 }
 
-/// User, nice, system, irq and softirq of all cores together. Idle and iowait are not work, what was stolen is the work of
-/// others on a shared machine, and the time of guests is in user and nice already.
+/// User, nice, system, irq and softirq of all cores together. Idle and iowait are not work, what was stolen is the
+/// work of others on a shared machine, and the time of guests is in user and nice already.
 fn busy_ticks(stat: &str) -> Option<u64> {
     let line = stat.lines().next()?.strip_prefix("cpu ")?;
     let fields: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();

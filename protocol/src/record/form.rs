@@ -1,5 +1,5 @@
-//! Records whose varints are as short as those of most, without a key or with a short one: one comparison tells them from
-//! all others.
+//! Records whose varints are as short as those of most, without a key or with a short one: one comparison tells them
+//! from all others.
 
 use super::varint::{self, NULL};
 

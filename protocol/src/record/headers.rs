@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::str::Utf8Error;
 
-use super::records::{RecordFault, take_nullable};
+use super::fault::RecordFault;
+use super::records::take_nullable;
 use super::varint;
 
 /// One header of a record.

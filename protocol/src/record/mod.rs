@@ -11,6 +11,7 @@ mod builder;
 mod codec;
 mod control;
 mod crc;
+mod fault;
 mod form;
 mod headers;
 mod records;
@@ -24,5 +25,6 @@ pub use batch::{
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder, restamp};
 pub use codec::{Codec, CompressError, DecompressError, Decompressor};
 pub use control::{ControlError, ControlType};
+pub use fault::{RecordError, RecordFault};
 pub use headers::{Header, Headers};
-pub use records::{BatchBase, RecordCursor, RecordError, RecordFault, RecordIter, RecordView, Records};
+pub use records::{BatchBase, RecordCursor, RecordIter, RecordView, Records};

@@ -3,61 +3,11 @@
 //! A record is: length varint, attributes i8 (unused), timestamp delta varlong, offset delta varint, key (length
 //! varint, -1 for null, bytes), value (the same), header count varint, headers. All varints are zigzag.
 
-use thiserror::Error;
-
 use super::batch::{RecordBatch, TimestampType};
+use super::fault::{RecordError, RecordFault};
 use super::form::Form;
 use super::headers::{self, Headers};
 use super::varint::{self, NULL};
-
-/// What is wrong with a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum RecordFault {
-    /// The record's length is malformed or reaches past the end of the batch.
-    #[error("its length reaches past the end of the batch")]
-    Length,
-    /// The timestamp delta is cut or too long.
-    #[error("its timestamp delta is malformed")]
-    TimestampDelta,
-    /// The offset delta is cut, does not grow, or reaches past the batch's last offset.
-    #[error("its offset delta is malformed, does not grow, or is past the batch's last offset")]
-    OffsetDelta,
-    /// The key reaches past the end of the record.
-    #[error("its key reaches past the end of the record")]
-    Key,
-    /// The value reaches past the end of the record.
-    #[error("its value reaches past the end of the record")]
-    Value,
-    /// A header reaches past the end of the record, or its key is null.
-    #[error("a header reaches past the end of the record, or its key is null")]
-    Headers,
-    /// The record is longer than its content.
-    #[error("it is longer than its content")]
-    RecordTrailingBytes,
-    /// All the batch's records have been read, and bytes are left.
-    #[error("bytes follow the last record of the batch")]
-    BatchTrailingBytes,
-    /// The cursor does not belong to these records.
-    #[error("the cursor to go on from belongs to another batch")]
-    Cursor,
-}
-
-/// A malformed record. Iteration over its batch has ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error(
-    "record {index} of its batch, offset {offset} or above, is malformed at byte {position} of the records: {fault}"
-)]
-pub struct RecordError {
-    /// Which record of the batch, from 0.
-    pub index: u32,
-    /// The lowest offset that the record can have: one past the record before it. All records below it are good.
-    pub offset: i64,
-    /// Where the record starts in the decompressed payload.
-    pub position: usize,
-    /// What is wrong.
-    pub fault: RecordFault,
-}
 
 /// One record, borrowed from the payload.
 #[derive(Debug, Clone, Copy)]
@@ -342,7 +292,8 @@ impl<'a> RecordIter<'a> {
         })
     }
 
-    /// Reads a record with a short key that is of one of the forms up to there, unless its lengths contradict each other.
+    /// Reads a record with a short key that is of one of the forms up to there, unless its lengths contradict each
+    /// other.
     #[inline(always)]
     fn read_keyed(&mut self) -> Option<RecordView<'a>> {
         let first = word(self.rest.first_chunk::<WINDOW_BYTES>()?, 0);
@@ -580,7 +531,15 @@ mod tests {
     proptest! {
         #[test]
         fn the_fast_way_reads_what_the_slow_one_reads(
-            sizes in vec((0..300_usize, option::of(prop_oneof![0..40_usize, 60..70_usize]), 0..3_usize, -3_000_000..3_000_000_i64), 1..20),
+            sizes in vec(
+                (
+                    0..300_usize,
+                    option::of(prop_oneof![0..40_usize, 60..70_usize]),
+                    0..3_usize,
+                    -3_000_000..3_000_000_i64,
+                ),
+                1..20,
+            ),
             gap in 0..9_000_i64,
             change in option::of((any::<Index>(), any::<u8>())),
             cut in option::of(any::<Index>()),

@@ -183,8 +183,8 @@ impl ClassicGroup {
         }
     }
 
-    /// SyncGroup was answered. The answer may have waited for the leader, so it proves the membership now; the heartbeat
-    /// that follows at once moves the count to a sending.
+    /// SyncGroup was answered. The answer may have waited for the leader, so it proves the membership now; the
+    /// heartbeat that follows at once moves the count to a sending.
     fn in_generation_since(&mut self, sent_at: Instant, now: Instant) {
         self.proven_at = Some(now);
         self.granted_at = self.granted_at.max(Some(sent_at));
