@@ -32,6 +32,10 @@ pub struct Config {
     pub min_session_timeout: Duration,
     /// Longest session timeout that a group member may ask for.
     pub max_session_timeout: Duration,
+    /// How often members of the consumer protocol are to send heartbeats.
+    pub consumer_heartbeat_interval: Duration,
+    /// How long members of the consumer protocol stay in their group without one.
+    pub consumer_session_timeout: Duration,
     /// Where brokers are. Where any is told, followers answer Fetches, and a leader names a follower in the rack of a
     /// client that tells one, as under `RackAwareReplicaSelector` (KIP-392).
     pub racks: BTreeMap<i32, String>,
@@ -54,6 +58,8 @@ impl Default for Config {
             initial_rebalance_delay: Duration::ZERO,
             min_session_timeout: Duration::from_millis(6),
             max_session_timeout: Duration::from_secs(1_800),
+            consumer_heartbeat_interval: Duration::from_secs(5),
+            consumer_session_timeout: Duration::from_secs(45),
             racks: BTreeMap::new(),
             seed: 1,
         }

@@ -1,5 +1,7 @@
 //! Members of a group in one process share partitions and hand them over without loss or duplicates.
 
+use std::time::Duration;
+
 use millstream::Engine;
 use millstream_testbroker::{Config, TestBroker};
 use millstream_tests::gate::PATIENCE;
@@ -10,17 +12,18 @@ use super::broker_with;
 
 const PARTITIONS: i32 = 6;
 
-fn member(broker: &TestBroker, name: &str, assignor: &str, journal: &Journal) -> Engine {
-    engine(broker)
-        .property("client.id", name)
-        .property("heartbeat.interval.ms", "20")
-        .property("partition.assignment.strategy", assignor)
-        .group(GROUP)
-        .topics([TOPIC])
-        .build()
-        .unwrap()
-        .start(journal.factory())
-        .unwrap()
+/// How members share.
+type Properties<'a> = &'a [(&'a str, &'a str)];
+
+fn member(broker: &TestBroker, name: &str, properties: Properties<'_>, journal: &Journal) -> Engine {
+    let builder = engine(broker).property("client.id", name);
+    let builder = properties.iter().fold(builder, |builder, (key, value)| builder.property(*key, *value));
+    builder.group(GROUP).topics([TOPIC]).build().unwrap().start(journal.factory()).unwrap()
+}
+
+/// Members of the classic protocol with this assignor.
+fn by(assignor: &str) -> [(&str, &str); 2] {
+    [("heartbeat.interval.ms", "20"), ("partition.assignment.strategy", assignor)]
 }
 
 fn append_everywhere(broker: &TestBroker, records: i64) {
@@ -37,17 +40,18 @@ fn wait_for_members(broker: &TestBroker, members: usize) {
 }
 
 /// Members come and go in order; every record is handled exactly once in all, in order per partition and member.
-fn share_and_hand_over(assignor: &str) {
-    let broker = broker_with(Config::default(), PARTITIONS, 100);
+fn share_and_hand_over(properties: Properties<'_>) {
+    let config = Config { consumer_heartbeat_interval: Duration::from_millis(50), ..Config::default() };
+    let broker = broker_with(config, PARTITIONS, 100);
     // One journal: the order across members is seen, too.
     let all = Journal::default();
-    let first = member(&broker, "first", assignor, &all);
+    let first = member(&broker, "first", properties, &all);
     all.wait_until(|entries| entries.total() >= 50);
-    let second = member(&broker, "second", assignor, &all);
+    let second = member(&broker, "second", properties, &all);
     wait_for_members(&broker, 2);
     append_everywhere(&broker, 100);
     all.wait_until(|entries| entries.total() >= 700);
-    let third = member(&broker, "third", assignor, &all);
+    let third = member(&broker, "third", properties, &all);
     wait_for_members(&broker, 3);
     append_everywhere(&broker, 100);
     first.handle().shutdown(PATIENCE).unwrap();
@@ -65,22 +69,32 @@ fn share_and_hand_over(assignor: &str) {
 
 #[test]
 fn members_share_partitions_by_range_and_hand_them_over_exactly_once() {
-    share_and_hand_over("range");
+    share_and_hand_over(&by("range"));
 }
 
 #[test]
 fn members_share_partitions_by_roundrobin_and_hand_them_over_exactly_once() {
-    share_and_hand_over("roundrobin");
+    share_and_hand_over(&by("roundrobin"));
 }
 
 #[test]
 fn members_share_partitions_by_sticky_and_hand_them_over_exactly_once() {
-    share_and_hand_over("sticky");
+    share_and_hand_over(&by("sticky"));
 }
 
 #[test]
 fn members_share_partitions_by_cooperative_sticky_and_hand_them_over_exactly_once() {
-    share_and_hand_over("cooperative-sticky");
+    share_and_hand_over(&by("cooperative-sticky"));
+}
+
+#[test]
+fn members_share_what_the_coordinator_assigns_uniformly_and_hand_it_over_exactly_once() {
+    share_and_hand_over(&[("group.protocol", "consumer")]);
+}
+
+#[test]
+fn members_share_what_the_coordinator_assigns_by_range_and_hand_it_over_exactly_once() {
+    share_and_hand_over(&[("group.protocol", "consumer"), ("group.remote.assignor", "range")]);
 }
 
 #[test]
@@ -90,7 +104,7 @@ fn each_member_gets_its_share() {
     let members: Vec<Engine> = ["a", "b", "c"]
         .iter()
         .zip(&journals)
-        .map(|(name, journal)| member(&broker, name, "range", journal))
+        .map(|(name, journal)| member(&broker, name, &by("range"), journal))
         .collect();
     wait_for_members(&broker, 3);
     append_everywhere(&broker, 10);

@@ -15,6 +15,9 @@ impl Cluster {
                 ResponseKind::FindCoordinator(self.find_coordinator(request, body))
             }
             RequestKind::Heartbeat(body) => ResponseKind::Heartbeat(self.heartbeat(request, body)),
+            RequestKind::ConsumerGroupHeartbeat(body) => {
+                ResponseKind::ConsumerGroupHeartbeat(self.consumer_group_heartbeat(request, body))
+            }
             RequestKind::LeaveGroup(body) => ResponseKind::LeaveGroup(self.leave_group(request, body)),
             RequestKind::OffsetCommit(body) => ResponseKind::OffsetCommit(self.offset_commit(request, body)),
             RequestKind::OffsetFetch(body) => ResponseKind::OffsetFetch(self.offset_fetch(request, body)),

@@ -210,6 +210,7 @@ fn api_key_of(body: &RequestKind) -> ApiKey {
         RequestKind::JoinGroup(_) => ApiKey::JoinGroup,
         RequestKind::SyncGroup(_) => ApiKey::SyncGroup,
         RequestKind::Heartbeat(_) => ApiKey::Heartbeat,
+        RequestKind::ConsumerGroupHeartbeat(_) => ApiKey::ConsumerGroupHeartbeat,
         RequestKind::LeaveGroup(_) => ApiKey::LeaveGroup,
         RequestKind::OffsetCommit(_) => ApiKey::OffsetCommit,
         RequestKind::OffsetFetch(_) => ApiKey::OffsetFetch,

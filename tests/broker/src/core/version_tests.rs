@@ -86,6 +86,13 @@ fn request(api_key: ApiKey, version: i16, topic: &'static str) -> RequestKind {
             .into(),
         ApiKey::SyncGroup => SyncGroupRequest::default().with_group_id(group()).into(),
         ApiKey::Heartbeat => HeartbeatRequest::default().with_group_id(group()).into(),
+        ApiKey::ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest::default()
+            .with_group_id(group())
+            .with_member_id(text("m"))
+            .with_rebalance_timeout_ms(1_000)
+            .with_subscribed_topic_names(Some(vec![name()]))
+            .with_topic_partitions(Some(Vec::new()))
+            .into(),
         ApiKey::LeaveGroup if version >= 3 => LeaveGroupRequest::default()
             .with_group_id(group())
             .with_members(vec![MemberIdentity::default().with_member_id(text("m"))])

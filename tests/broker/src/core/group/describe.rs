@@ -22,7 +22,7 @@ const GROUP_ID_NOT_FOUND_VERSION: i16 = 6;
 pub struct GroupSummary {
     /// Where it stands.
     pub state: GroupState,
-    /// The newest generation.
+    /// The newest generation, or the group's epoch under the consumer protocol.
     pub generation: i32,
     /// The assignor in use.
     pub protocol_name: Option<String>,
@@ -37,11 +37,16 @@ impl Cluster {
     pub fn group(&self, group_id: &str) -> Option<GroupSummary> {
         let group = self.groups.get(group_id)?;
         Some(GroupSummary {
-            state: group.state,
-            generation: group.generation,
+            state: group.state(),
+            generation: if group.consumers.is_empty() { group.generation } else { group.consumers.epoch() },
             protocol_name: group.protocol_name.as_ref().map(ToString::to_string),
             leader: group.leader.as_ref().map(ToString::to_string),
-            members: group.members.keys().map(ToString::to_string).collect(),
+            members: group
+                .members
+                .keys()
+                .chain(group.consumers.member_ids())
+                .map(ToString::to_string)
+                .collect(),
         })
     }
 
@@ -56,14 +61,14 @@ impl Cluster {
             .groups
             .iter()
             .filter(|(group_id, _)| self.coordinator(group_id) == Some(request.broker_id))
-            .filter(|(_, group)| asked(&body.states_filter, group.state.name()))
-            .filter(|_| asked(&body.types_filter, "classic"))
+            .filter(|(_, group)| asked(&body.states_filter, group.state_name()))
+            .filter(|(_, group)| asked(&body.types_filter, group.type_name()))
             .map(|(group_id, group)| {
                 ListedGroup::default()
                     .with_group_id(GroupId(StrBytes::from_string(group_id.clone())))
-                    .with_protocol_type(group.protocol_type.clone().unwrap_or_default())
-                    .with_group_state(StrBytes::from_static_str(group.state.name()))
-                    .with_group_type(StrBytes::from_static_str("classic"))
+                    .with_protocol_type(group.protocol_type())
+                    .with_group_state(StrBytes::from_static_str(group.state_name()))
+                    .with_group_type(StrBytes::from_static_str(group.type_name()))
             });
         ListGroupsResponse::default().with_groups(listed.collect())
     }
@@ -78,7 +83,8 @@ impl Cluster {
             if let Err(error) = self.check_coordinator(request, &group_id) {
                 return described.with_error_code(error.code());
             }
-            match self.groups.get(&group_id) {
+            // Groups of the consumer protocol are described by an API of their own.
+            match self.groups.get(&group_id).filter(|group| group.consumers.is_empty()) {
                 Some(group) => describe(described, group),
                 None if request.api_version >= GROUP_ID_NOT_FOUND_VERSION => described
                     .with_error_code(ResponseError::GroupIdNotFound.code())
@@ -106,7 +112,7 @@ impl Cluster {
 
     fn delete_group(&mut self, request: &Request, group_id: &str) -> Result<(), ResponseError> {
         self.check_coordinator(request, group_id)?;
-        match self.groups.get(group_id).map(|group| group.state) {
+        match self.groups.get(group_id).map(Group::state) {
             None => Err(ResponseError::GroupIdNotFound),
             Some(GroupState::Empty) => {
                 self.groups.delete(group_id);
@@ -114,6 +120,26 @@ impl Cluster {
             }
             Some(_) => Err(ResponseError::NonEmptyGroup),
         }
+    }
+}
+
+impl Group {
+    /// The kind of group, as ListGroups names it.
+    fn type_name(&self) -> &'static str {
+        if self.consumers.is_empty() { "classic" } else { "consumer" }
+    }
+
+    /// Its state, as ListGroups names it.
+    fn state_name(&self) -> &'static str {
+        match self.state() {
+            GroupState::PreparingRebalance if !self.consumers.is_empty() => "Reconciling",
+            state => state.name(),
+        }
+    }
+
+    fn protocol_type(&self) -> StrBytes {
+        let of_consumers = (!self.consumers.is_empty()).then(|| StrBytes::from_static_str("consumer"));
+        of_consumers.or_else(|| self.protocol_type.clone()).unwrap_or_default()
     }
 }
 

@@ -40,6 +40,10 @@ impl Group {
     }
 
     fn try_join(&mut self, join: Join) -> Result<(), (ResponseError, Option<StrBytes>)> {
+        if !self.consumers.is_empty() {
+            // No group goes over from the consumer protocol here.
+            return Err((ResponseError::InconsistentGroupProtocol, None));
+        }
         self.check_protocols(&join).map_err(|error| (error, None))?;
         if !join.member_id.is_empty() {
             return self.join_with_id(join).map_err(|error| (error, None));

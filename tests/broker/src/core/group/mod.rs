@@ -1,6 +1,8 @@
-//! Consumer groups of the classic protocol: one state machine per group, and the APIs around it.
+//! Consumer groups: the classic protocol as one state machine per group, the consumer protocol beside it, and the APIs
+//! around them.
 
 mod api;
+mod consumer;
 mod coordinator;
 mod describe;
 mod join;
@@ -21,6 +23,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::protocol::StrBytes;
 
 use super::cluster::ConnectionId;
+use consumer::ConsumerMembers;
 pub(crate) use coordinator::Groups;
 pub use describe::GroupSummary;
 use member::Member;
@@ -37,7 +40,7 @@ const MAX_GROUPS: usize = 100_000;
 pub enum GroupState {
     /// No members; there may be committed offsets.
     Empty,
-    /// Members are to join again.
+    /// Members are to join again; under the consumer protocol, some have not got what they are to have.
     PreparingRebalance,
     /// Members joined and wait for the leader's assignment.
     CompletingRebalance,
@@ -68,6 +71,8 @@ pub(crate) struct Group {
     members: BTreeMap<StrBytes, Member>,
     /// Group instance id to member id.
     static_members: BTreeMap<StrBytes, StrBytes>,
+    /// Members of the consumer protocol; a group has those, or members of the classic one.
+    consumers: ConsumerMembers,
     /// Member ids handed out with MEMBER_ID_REQUIRED, and until when they are good.
     pending_members: BTreeMap<StrBytes, Instant>,
     /// When joining, or waiting for the assignment, ends at the latest.
@@ -125,6 +130,7 @@ impl Group {
             leader: None,
             members: BTreeMap::new(),
             static_members: BTreeMap::new(),
+            consumers: ConsumerMembers::default(),
             pending_members: BTreeMap::new(),
             rebalance_deadline: None,
             waits_for_more: false,
@@ -137,7 +143,16 @@ impl Group {
     fn deadline(&self) -> Option<Instant> {
         let members = self.members.values().filter_map(Member::deadline);
         let pending = self.pending_members.values().copied();
-        members.chain(pending).chain(self.rebalance_deadline).min()
+        members.chain(pending).chain(self.rebalance_deadline).chain(self.consumers.deadline()).min()
+    }
+
+    /// Where the group stands, by whichever protocol.
+    fn state(&self) -> GroupState {
+        match (self.consumers.is_empty(), self.consumers.is_stable()) {
+            (true, _) => self.state,
+            (false, true) => GroupState::Stable,
+            (false, false) => GroupState::PreparingRebalance,
+        }
     }
 
     /// A member that may act: known, not fenced by a newer one of the same instance id, of this generation.

@@ -4,7 +4,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::offset_commit_response::{
     OffsetCommitResponsePartition, OffsetCommitResponseTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics;
+use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_protocol::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
     OffsetFetchResponseTopic, OffsetFetchResponseTopics,
@@ -20,6 +20,8 @@ use crate::core::cluster::Cluster;
 use crate::core::metadata::topic_name;
 use crate::core::request::Request;
 
+/// First OffsetCommit version that members of the consumer protocol may use.
+const MEMBER_EPOCH_VERSION: i16 = 9;
 /// First OffsetFetch version that asks for several groups.
 const SEVERAL_GROUPS_VERSION: i16 = 8;
 /// Offset of a partition without commit.
@@ -70,7 +72,7 @@ impl Cluster {
         if request.api_version >= SEVERAL_GROUPS_VERSION {
             let groups = body.groups.into_iter().map(|asked| {
                 let group = OffsetFetchResponseGroup::default().with_group_id(asked.group_id.clone());
-                if let Err(error) = self.check_coordinator(request, &asked.group_id) {
+                if let Err(error) = self.check_offset_fetch(request, &asked) {
                     return group.with_error_code(error.code());
                 }
                 let topics = asked.topics.map(|topics| topics.into_iter().map(wanted).collect());
@@ -122,9 +124,28 @@ impl Cluster {
         }
         let group =
             self.groups.get_or_create(&body.group_id).ok_or(ResponseError::CoordinatorNotAvailable)?;
+        if !group.consumers.is_empty() && generation >= 0 && request.api_version < MEMBER_EPOCH_VERSION {
+            return Err(ResponseError::UnsupportedVersion);
+        }
         group.check_commit(&body.member_id, body.group_instance_id.as_ref(), generation)?;
         group.touch(&body.member_id, request.now);
         Ok(())
+    }
+
+    /// Whoever says which member of the consumer protocol asks has to be one, in its epoch.
+    fn check_offset_fetch(
+        &self,
+        request: &Request,
+        asked: &OffsetFetchRequestGroup,
+    ) -> Result<(), ResponseError> {
+        self.check_coordinator(request, &asked.group_id)?;
+        match (&asked.member_id, self.groups.get(&asked.group_id)) {
+            (Some(member_id), Some(group)) if asked.member_epoch >= 0 && group.members.is_empty() => {
+                group.consumers.check_epoch(member_id, asked.member_epoch)
+            }
+            (Some(_), None) if asked.member_epoch >= 0 => Err(ResponseError::GroupIdNotFound),
+            _ => Ok(()),
+        }
     }
 
     /// `None` for topics asks for everything that the group has committed.
@@ -204,8 +225,11 @@ impl Group {
         instance_id: Option<&StrBytes>,
         generation: i32,
     ) -> Result<(), ResponseError> {
-        if generation < 0 && self.state == GroupState::Empty {
+        if generation < 0 && self.state() == GroupState::Empty {
             return Ok(());
+        }
+        if !self.consumers.is_empty() {
+            return self.consumers.check_epoch(member_id, generation);
         }
         self.check_member(member_id, instance_id, generation)?;
         if self.state == GroupState::CompletingRebalance {

@@ -49,6 +49,7 @@ impl Group {
 
     /// Does what is due: sessions that end, ids that nobody took up, rebalances that last too long.
     pub(super) fn run_timers(&mut self, now: Instant) {
+        self.consumers.run_timers(now);
         let unused: Vec<StrBytes> = self
             .pending_members
             .iter()

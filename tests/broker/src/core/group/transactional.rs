@@ -67,7 +67,14 @@ impl Cluster {
             self.groups.get_or_create(&body.group_id).ok_or(ResponseError::CoordinatorNotAvailable)?;
         // A producer that says nothing about a member commits for whoever there is.
         if request.api_version >= MEMBER_VERSION && body.generation_id >= 0 {
-            group.check_commit(&body.member_id, body.group_instance_id.as_ref(), body.generation_id)?;
+            let instance_id = body.group_instance_id.as_ref();
+            group.check_commit(&body.member_id, instance_id, body.generation_id).map_err(
+                |error| match error {
+                    // Producers know of no member epochs.
+                    ResponseError::StaleMemberEpoch => ResponseError::IllegalGeneration,
+                    error => error,
+                },
+            )?;
         }
         Ok(())
     }
