@@ -7,6 +7,10 @@
 //! a small multiple of the bytes that were received. Schemas do not recurse, so neither depth nor
 //! work can exceed what the tables and the body's length allow.
 
+/// Structs and unknown tagged fields of one response; the largest clusters have half as many partitions. Each takes a
+/// few bytes on the wire and up to 200 decoded, so this bounds what a response takes better than its length does.
+pub(super) const ELEMENTS_MAX: usize = 1 << 21;
+
 /// The fields of one message, for every version.
 #[derive(Debug)]
 pub struct Schema {
@@ -82,6 +86,12 @@ pub enum SchemaError {
         /// The size of its content.
         found: usize,
     },
+    /// There is more of it than any answer to us has.
+    #[error("it has more than {ELEMENTS_MAX} elements by byte {at}")]
+    TooMany {
+        /// Where in the body.
+        at: usize,
+    },
     /// Bytes are left after the last field.
     #[error("{left} bytes are left after its last field")]
     Trailing {
@@ -96,7 +106,8 @@ impl Schema {
     /// # Errors
     /// [`SchemaError`] for the first length that does not fit what is there.
     pub fn check(&self, version: i16, body: &[u8]) -> Result<(), SchemaError> {
-        let mut walk = Walk { body, at: 0, version, flexible: version >= self.flexible_from };
+        let flexible = version >= self.flexible_from;
+        let mut walk = Walk { body, at: 0, version, flexible, elements: 0 };
         walk.fields(self.fields)?;
         match body.len() - walk.at {
             0 => Ok(()),
@@ -110,6 +121,8 @@ struct Walk<'a> {
     at: usize,
     version: i16,
     flexible: bool,
+    /// How many there were.
+    elements: usize,
 }
 
 impl Walk<'_> {
@@ -139,6 +152,7 @@ impl Walk<'_> {
             Kind::Array(fields) => {
                 // Every element takes at least a byte, so a lie is found after as many steps as there are bytes.
                 for _ in 0..self.array_length()? {
+                    self.element()?;
                     self.fields(fields)?;
                 }
                 Ok(())
@@ -157,6 +171,7 @@ impl Walk<'_> {
             let claimed = self.varint()? as usize;
             let known = fields.iter().find(|field| field.tag == Some(tag) && field.applies_to(self.version));
             let Some(field) = known else {
+                self.element()?;
                 self.skip(claimed)?;
                 continue;
             };
@@ -168,6 +183,12 @@ impl Walk<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Counts one more of what is kept.
+    fn element(&mut self) -> Result<(), SchemaError> {
+        self.elements += 1;
+        if self.elements > ELEMENTS_MAX { Err(SchemaError::TooMany { at: self.at }) } else { Ok(()) }
     }
 
     /// The length of an array or of bytes; null counts as none.
@@ -222,7 +243,7 @@ impl Walk<'_> {
 }
 
 impl Field {
-    fn applies_to(&self, version: i16) -> bool {
+    pub(super) fn applies_to(&self, version: i16) -> bool {
         (self.versions.0..=self.versions.1).contains(&version)
     }
 }

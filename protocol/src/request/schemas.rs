@@ -267,7 +267,7 @@ mod tests {
     use kafka_protocol::messages::{self, TopicName};
     use kafka_protocol::protocol::{Encodable, Message, StrBytes};
 
-    use super::super::schema::SchemaError;
+    use super::super::schema::{ELEMENTS_MAX, SchemaError};
     use super::*;
 
     fn text(text: &'static str) -> StrBytes {
@@ -486,6 +486,21 @@ mod tests {
         let mut body = vec![0, 0];
         body.extend_from_slice(&(-2i32).to_be_bytes());
         assert_eq!(API_VERSIONS.check(0, &body), Err(SchemaError::NegativeLength { at: 2, length: -2 }));
+    }
+
+    #[test]
+    fn more_elements_than_any_answer_has_are_refused_before_they_are_decoded() {
+        let with_tags = |count: usize| {
+            // Throttle time, error code, the count as a varint of four bytes, tags with nothing in them.
+            let varint = [0, 7, 14].map(|shift| (count >> shift) as u8 | 0x80);
+            let tags = [78, 0].repeat(count);
+            [&[0; 6][..], &varint, &[(count >> 21) as u8], &tags].concat()
+        };
+        assert_eq!(HEARTBEAT.check(4, &with_tags(ELEMENTS_MAX)), Ok(()));
+        let refused = HEARTBEAT.check(4, &with_tags(ELEMENTS_MAX + 1));
+        assert_eq!(refused, Err(SchemaError::TooMany { at: 10 + 2 * (ELEMENTS_MAX + 1) }));
+        let message = refused.unwrap_err().to_string();
+        assert!(message.contains("more than 2097152 elements"), "{message}");
     }
 
     #[test]
