@@ -14,8 +14,8 @@ use super::topic_partition::TopicPartition;
 use super::wire::{MetadataAnswer, PartitionMetadata, TopicMetadata};
 use crate::link::{Leader, Topic};
 
-/// Brokers that are kept of one answer; far beyond any cluster that runs.
-const MAX_BROKERS: usize = 16_384;
+/// Brokers that are kept of one answer; far beyond any cluster that runs. Each has its name looked up.
+const MAX_BROKERS: usize = 4_096;
 
 /// The cluster as last heard, restricted to the topics in use.
 #[derive(Debug)]

@@ -220,7 +220,7 @@ impl Control {
         now: Instant,
     ) {
         self.brokers.on_resolved(endpoint, result, now);
-        self.tell_endpoints();
+        self.tell_resolved(endpoint);
         self.drive(now);
     }
 
@@ -491,7 +491,9 @@ impl Control {
             .metadata
             .brokers()
             .map(|broker| {
-                let known = self.endpoints.iter().find(|known| known.id == broker.id);
+                // They are told in the order of their ids.
+                let known = self.endpoints.binary_search_by_key(&broker.id, |known| known.id);
+                let known = known.ok().map(|at| &self.endpoints[at]);
                 let name = broker.endpoint().to_string();
                 // While a name is looked up again its former addresses are better than none.
                 let former =
@@ -501,10 +503,30 @@ impl Control {
             })
             .collect();
         if *self.endpoints != *endpoints {
-            self.endpoints = endpoints.into();
-            for shard in 0..self.shards {
-                self.command(shard, Command::Brokers(Arc::clone(&self.endpoints)));
-            }
+            self.tell_shards_endpoints(endpoints.into());
+        }
+    }
+
+    /// Tells the shards of one name's addresses. Nothing is looked up for it: a cluster may name thousands of brokers,
+    /// whose answers come one by one.
+    fn tell_resolved(&mut self, endpoint: &Endpoint) {
+        let Some(addresses) = self.brokers.addresses_of(endpoint) else { return };
+        let name = endpoint.to_string();
+        let is_there = |known: &BrokerEndpoint| *known.name == name && known.addresses != addresses;
+        if !self.endpoints.iter().any(is_there) {
+            return;
+        }
+        let told = self.endpoints.iter().map(|known| match is_there(known) {
+            true => BrokerEndpoint { addresses: Arc::clone(&addresses), ..known.clone() },
+            false => known.clone(),
+        });
+        self.tell_shards_endpoints(told.collect());
+    }
+
+    fn tell_shards_endpoints(&mut self, endpoints: Arc<[BrokerEndpoint]>) {
+        self.endpoints = endpoints;
+        for shard in 0..self.shards {
+            self.command(shard, Command::Brokers(Arc::clone(&self.endpoints)));
         }
     }
 

@@ -281,8 +281,14 @@ impl Channel {
                     let frame = Bytes::copy_from_slice(response.frame.as_slice());
                     let throttle_ms = throttle_ms(pending.ask.api(), version, &frame);
                     self.muted_until = self.muted_until.max(mute_until(throttle_ms, now));
-                    let answer = pending.ask.read(version, &frame).map_err(Failure::Malformed);
-                    shared.answer(pending.ticket, answer);
+                    let answer = pending.ask.read(version, &frame);
+                    // Whoever answers so is not to be asked again as if nothing had happened.
+                    let malformed = answer.as_ref().err().map(|error| format!("{}: {error}", self.name()));
+                    shared.answer(pending.ticket, answer.map_err(Failure::Malformed));
+                    if let Some(reason) = malformed {
+                        self.give_up_connection(shared);
+                        self.failed(reason, true, now, shared);
+                    }
                 }
             }
             ConnectionEvent::Closed(error) => {

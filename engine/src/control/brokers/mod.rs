@@ -284,7 +284,12 @@ impl Brokers {
 
     /// A broker's addresses; `None` while they are being looked up or cannot be found.
     pub(super) fn addresses(&mut self, broker: &BrokerAddress) -> Option<Arc<[SocketAddr]>> {
-        match self.shared.resolver.lookup(&broker.endpoint()) {
+        self.addresses_of(&broker.endpoint())
+    }
+
+    /// The addresses of a name; `None` while they are being looked up or cannot be found.
+    pub(super) fn addresses_of(&mut self, endpoint: &Endpoint) -> Option<Arc<[SocketAddr]>> {
+        match self.shared.resolver.lookup(endpoint) {
             Lookup::Addresses(addresses) => Some(addresses),
             Lookup::Pending | Lookup::Failed(_) => None,
         }

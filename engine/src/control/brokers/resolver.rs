@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 /// Addresses that are kept of one name.
 const MAX_ADDRESSES_PER_HOST: usize = 64;
+/// Names that are being looked up at once, one after the other; beyond that a cluster names what there is not.
+const MAX_PENDING: usize = 4_096;
 /// Names that are kept; when more come, those that failed and then all others are forgotten.
 const MAX_HOSTS: usize = 32_768;
 
@@ -34,6 +36,8 @@ pub(in super::super) enum Lookup {
 #[derive(Debug, Default)]
 pub(in super::super) struct Resolver {
     known: BTreeMap<Endpoint, Lookup>,
+    /// How many of them are pending.
+    pending: usize,
     /// To be handed to the driver.
     questions: Vec<Endpoint>,
 }
@@ -64,7 +68,11 @@ impl Resolver {
         if let Ok(address) = endpoint.host.parse::<IpAddr>() {
             return Lookup::Addresses([SocketAddr::new(address, endpoint.port)].into());
         }
+        if self.pending >= MAX_PENDING {
+            return Lookup::Failed(format!("{MAX_PENDING} names are being looked up already"));
+        }
         self.make_room();
+        self.pending += 1;
         self.known.insert(endpoint.clone(), Lookup::Pending);
         self.questions.push(endpoint.clone());
         Lookup::Pending
@@ -80,6 +88,7 @@ impl Resolver {
     /// The driver's answer. An answer that nobody waits for is dropped.
     pub(super) fn on_resolved(&mut self, endpoint: &Endpoint, result: io::Result<Vec<SocketAddr>>) {
         let Some(known) = self.known.get_mut(endpoint) else { return };
+        self.pending -= usize::from(matches!(known, Lookup::Pending));
         *known = match result {
             Ok(addresses) if addresses.is_empty() => {
                 Lookup::Failed(format!("{} has no address", endpoint.host))
@@ -140,5 +149,24 @@ mod tests {
         resolver.forget(&name);
         resolver.lookup(&name);
         assert_eq!(resolver.take_question(), Some(name));
+    }
+
+    #[test]
+    fn names_without_an_end_are_not_looked_up_and_not_kept() {
+        let mut resolver = Resolver::default();
+        let name = |n: usize| Endpoint::new(format!("broker-{n}.example"), 9092);
+        let asked = |resolver: &mut Resolver| std::iter::from_fn(|| resolver.take_question()).count();
+        let is_refused = |lookup| matches!(lookup, Lookup::Failed(reason) if reason.contains("already"));
+        let refused = (0..3 * MAX_PENDING).filter(|&n| is_refused(resolver.lookup(&name(n)))).count();
+        assert_eq!((refused, asked(&mut resolver)), (2 * MAX_PENDING, MAX_PENDING));
+        resolver.on_resolved(&name(7), Err(io::Error::other("no such host")));
+        resolver.on_resolved(&name(7), Err(io::Error::other("told twice")));
+        assert!(matches!(resolver.lookup(&name(3 * MAX_PENDING)), Lookup::Pending), "there is room for one");
+        assert!(is_refused(resolver.lookup(&name(3 * MAX_PENDING + 1))));
+        for n in (0..MAX_HOSTS + MAX_PENDING).filter(|&n| n != 7) {
+            resolver.lookup(&name(n));
+            resolver.on_resolved(&name(n), Ok(vec!["10.0.0.1:9092".parse().unwrap()]));
+        }
+        assert!(resolver.known.len() <= MAX_HOSTS, "{} are kept", resolver.known.len());
     }
 }
