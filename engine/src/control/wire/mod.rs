@@ -198,3 +198,6 @@ fn text(text: &str) -> StrBytes {
 fn name(text: &StrBytes) -> Arc<str> {
     Arc::from(text.as_str())
 }
+
+#[cfg(test)]
+mod tests;

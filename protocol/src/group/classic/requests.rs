@@ -168,28 +168,98 @@ fn millis(duration: Duration) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use kafka_protocol::messages::RequestHeader;
+    use kafka_protocol::protocol::Decodable;
+
     use super::*;
+    use crate::request::Api;
+
+    const ID: &str = "member-7";
+    const GENERATION: i32 = 7;
+
+    /// What kafka-protocol reads of a request in each version that is sent.
+    fn said<R: Api>(request: impl Fn(i16) -> GroupRequest) -> Vec<(i16, R)> {
+        let read = |version| {
+            let request = request(version);
+            assert_eq!((request.api(), request.version()), (R::API, version));
+            let mut frame = Vec::new();
+            request.encode(3, "client", &mut frame).unwrap_or_else(|error| panic!("{request:?}: {error}"));
+            let mut body = Bytes::from(frame).slice(4..);
+            let header = RequestHeader::decode(&mut body, R::header_version(version)).unwrap();
+            assert_eq!((header.request_api_key, header.request_api_version), (R::KEY, version));
+            let said = R::decode(&mut body, version).unwrap();
+            assert!(body.is_empty(), "{:?} v{version}: {} bytes are left", R::API, body.len());
+            (version, said)
+        };
+        (R::SUPPORTED.min..=R::SUPPORTED.max).map(read).collect()
+    }
+
+    fn text(text: &str) -> StrBytes {
+        StrBytes::from_string(text.to_owned())
+    }
+
+    /// A field that there is since a version.
+    fn since(version: i16, first: i16, value: Option<&str>) -> Option<StrBytes> {
+        value.filter(|_| version >= first).map(text)
+    }
 
     #[test]
-    fn every_request_can_be_encoded_in_every_version_that_we_speak() {
-        use crate::request::supported_versions;
-        let mut config = ClassicConfig::new("g");
-        for instance in [None, Some("i".to_owned())] {
-            config.group_instance_id = instance;
-            let identity = Identity::new(&config);
-            let encodes = |api: ApiKey, request: &dyn Fn(i16) -> GroupRequest| {
-                let (first, last) = supported_versions(api).unwrap();
-                for version in first..=last {
-                    let request = request(version);
-                    request.encode(1, "c", &mut Vec::new()).unwrap_or_else(|e| panic!("{request:?}: {e}"));
+    fn every_request_says_in_each_version_that_we_speak_all_that_the_version_carries() {
+        for instance in [None, Some("instance")] {
+            let mut config = ClassicConfig::new("g");
+            config.assignors = vec![Assignor::CooperativeSticky, Assignor::Range];
+            config.group_instance_id = instance.map(str::to_owned);
+            let mut identity = Identity::new(&config);
+            (identity.member_id, identity.generation) = (text(ID), GENERATION);
+            joins_say_all(&identity, &config, instance);
+            syncs_say_all(&identity, &config, instance);
+
+            for (version, said) in said::<HeartbeatRequest>(|version| identity.heartbeat(version, &config)) {
+                assert_eq!((&*said.group_id.0, &*said.member_id), ("g", ID));
+                assert_eq!(said.generation_id, GENERATION);
+                assert_eq!(said.group_instance_id, since(version, 3, instance), "v{version}");
+            }
+            for (version, said) in
+                said::<LeaveGroupRequest>(|version| identity.leave(version, &config, "why"))
+            {
+                assert_eq!(&*said.group_id.0, "g");
+                let members: Vec<_> =
+                    said.members.into_iter().map(|member| (member.member_id, member.reason)).collect();
+                match version {
+                    ..3 => assert_eq!((said.member_id, members), (text(ID), vec![])),
+                    3.. => assert_eq!(members, [(text(ID), since(version, 5, Some("why")))], "v{version}"),
                 }
-            };
-            encodes(ApiKey::JoinGroup, &|version| identity.join(version, &config, |_| vec![0, 0], "why"));
-            encodes(ApiKey::SyncGroup, &|version| {
-                identity.sync(version, &config, "range", &[("m".to_owned(), Bytes::new())])
-            });
-            encodes(ApiKey::Heartbeat, &|version| identity.heartbeat(version, &config));
-            encodes(ApiKey::LeaveGroup, &|version| identity.leave(version, &config, "why"));
+            }
+        }
+    }
+
+    fn joins_say_all(identity: &Identity, config: &ClassicConfig, instance: Option<&str>) {
+        let metadata = |assignor: Assignor| assignor.name().as_bytes().to_vec();
+        let joins = said::<JoinGroupRequest>(|version| identity.join(version, config, metadata, "why"));
+        for (version, said) in joins {
+            assert_eq!((&*said.group_id.0, &*said.member_id, &*said.protocol_type), ("g", ID, PROTOCOL_TYPE));
+            assert_eq!(said.session_timeout_ms, millis(config.session_timeout));
+            assert_eq!(said.rebalance_timeout_ms, millis(config.rebalance_timeout));
+            assert_eq!(said.group_instance_id, since(version, 5, instance), "v{version}");
+            assert_eq!(said.reason, since(version, 8, Some("why")), "v{version}");
+            let protocols = said.protocols.into_iter().map(|protocol| (protocol.name, protocol.metadata));
+            let offered = config.assignors.iter().map(|at| (text(at.name()), Bytes::from(metadata(*at))));
+            assert!(protocols.eq(offered), "v{version}: in the order of their preference");
+        }
+    }
+
+    fn syncs_say_all(identity: &Identity, config: &ClassicConfig, instance: Option<&str>) {
+        let given = [("m-1".to_owned(), Bytes::from_static(b"one")), ("m-2".to_owned(), Bytes::new())];
+        for (version, said) in
+            said::<SyncGroupRequest>(|version| identity.sync(version, config, "range", &given))
+        {
+            assert_eq!((&*said.group_id.0, &*said.member_id), ("g", ID));
+            assert_eq!(said.generation_id, GENERATION);
+            assert_eq!(said.group_instance_id, since(version, 3, instance), "v{version}");
+            assert_eq!(said.protocol_type, since(version, 5, Some(PROTOCOL_TYPE)), "v{version}");
+            assert_eq!(said.protocol_name, since(version, 5, Some("range")), "v{version}");
+            let assigned = said.assignments.into_iter().map(|to| (to.member_id.to_string(), to.assignment));
+            assert!(assigned.eq(given.iter().cloned()), "v{version}");
         }
     }
 }
