@@ -6,6 +6,7 @@ pub mod cutter;
 pub mod engine;
 pub mod gate;
 pub mod group;
+pub mod hostile;
 pub mod journal;
 pub mod kafka;
 pub mod numbers;

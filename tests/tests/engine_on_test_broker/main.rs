@@ -9,6 +9,7 @@ mod failures;
 mod group;
 mod handle;
 mod health;
+mod hostile;
 mod matching;
 mod memory;
 mod moving;
