@@ -45,8 +45,9 @@ const KINDS: [GroupRequestKind; 5] = [
 ];
 
 /// Drives a member. It never panics or goes round in circles; it is asked to commit (`Revoke`) only what it owns; it
-/// joins with nothing in hand under an eager assignor and says truly what it keeps under a cooperative one; it owns
-/// nothing longer than its session without an answer; and nothing follows `Fatal`.
+/// joins with nothing in hand under an eager assignor and says truly what it keeps under a cooperative one; told to
+/// leave it takes nothing any more; it owns nothing longer than its session without an answer; and nothing follows
+/// `Fatal`.
 pub fn classic_group(data: &[u8]) {
     let mut input = Input::new(data);
     let mut world = World::new(&mut input);
@@ -71,6 +72,8 @@ struct World {
     /// When the last answer came, of any kind.
     answered_at: Instant,
     needs_counts: bool,
+    /// It was told to leave and has not.
+    is_leaving: bool,
     is_over: bool,
 }
 
@@ -99,6 +102,7 @@ impl World {
             sent: Vec::new(),
             answered_at: now,
             needs_counts: false,
+            is_leaving: false,
             is_over: false,
         }
     }
@@ -134,7 +138,10 @@ impl World {
             }
             12 => self.group.coordinator_failed(ErrorCode(input.i16())),
             13 | 14 => self.revoked(),
-            15 => self.group.leave(self.now),
+            15 => {
+                self.is_leaving = true;
+                self.group.leave(self.now);
+            }
             16 => self.group.start(),
             17 => {
                 let shape = input.byte();
@@ -204,6 +211,7 @@ impl World {
             }
             GroupAction::Assigned { partitions, generation, member_id } => {
                 assert!(generation >= 0);
+                assert!(!self.is_leaving, "who leaves takes nothing");
                 assert!(!member_id.is_empty() || self.group.member_id().is_empty());
                 assert!(partitions.is_sorted_by(|one, next| one < next), "each partition once");
                 assert!(
@@ -221,7 +229,7 @@ impl World {
             }
             GroupAction::Left => {
                 assert!(self.held.is_empty(), "who has left owns nothing");
-                self.revoking = None;
+                (self.revoking, self.is_leaving) = (None, false);
             }
             GroupAction::Fatal(error) => {
                 crate::says_something(&error);
@@ -275,6 +283,7 @@ impl World {
             assert!(deadline > self.now, "a deadline that has passed would be polled for ever");
         }
         assert!(!self.is_over || owned.is_empty());
+        assert!(!self.group.joins_to_leave() || !owned.is_empty(), "it joins for what it has");
     }
 }
 
