@@ -87,6 +87,7 @@ fn spec() -> Spec {
 pub(crate) struct Stage {
     pub(crate) written: Produce,
     pub(crate) group: GroupUnderWatch,
+    began: Instant,
     producer: Option<JoinHandle<Result<Produced>>>,
 }
 
@@ -120,7 +121,7 @@ impl Stage {
             ..Produce::new(name, partitions, records)
         };
         let group = GroupUnderWatch::new(PROGRAM, &kafka.proxied_bootstrap(), name, &written);
-        Self { written, group, producer: None }
+        Self { written, group, began: Instant::now(), producer: None }
     }
 
     /// Waits until so many more records are handled.
@@ -159,11 +160,12 @@ impl Stage {
         };
         let deliveries = &self.group.deliveries;
         println!(
-            "{}: {} records, {} missing, {} handled more than once",
+            "{}: {} records, {} missing, {} handled more than once, {} s",
             self.written.topic,
             self.written.records,
             count(deliveries.missing()),
-            count(deliveries.repeated())
+            count(deliveries.repeated()),
+            self.began.elapsed().as_secs()
         );
     }
 
