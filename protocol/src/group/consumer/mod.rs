@@ -25,6 +25,8 @@
 //! - The session timeout is the broker's (`group.consumer.session.timeout.ms`) and is not told. A member stops by
 //!   itself after [`SESSION_INTERVALS`] heartbeat intervals, which are told, and after [`SESSION_MAX`] at the latest:
 //!   the broker's defaults for both come to the same 45 s. It is counted from the sending of the last good heartbeat.
+//! - A static member that joins again may find its instance id held by itself: by a join whose answer got lost, or by a
+//!   membership that it has counted as lost before the coordinator did. It waits for the end of that.
 //! - The member's id is drawn here and kept for ever (version 1). Brokers with version 0 give one.
 //! - One heartbeat is in flight at a time, the last one aside.
 
@@ -83,6 +85,10 @@ pub struct ConsumerGroup {
     is_assigned: bool,
     /// Whether the coordinator may count the member in, as far as is known here.
     may_be_known: bool,
+    /// The coordinator may count it in under its instance id without its knowing.
+    may_hold_instance: bool,
+    /// When a join was refused first because somebody holds the instance id.
+    unreleased_since: Option<Instant>,
     /// How it leaves when it is told to.
     on_leave: MembershipOperation,
     events: VecDeque<GroupAction>,
@@ -175,6 +181,8 @@ impl ConsumerGroup {
             unnamed: Vec::new(),
             is_assigned: false,
             may_be_known: false,
+            may_hold_instance: false,
+            unreleased_since: None,
             on_leave: MembershipOperation::Default,
             events: VecDeque::new(),
             backoff: Backoff::new(config.retry_backoff, config.retry_backoff_max),
@@ -296,7 +304,7 @@ impl ConsumerGroup {
     /// The connection to the coordinator broke, or a request of the group timed out. The coordinator is
     /// looked for anew; owned partitions are kept as long as the session lasts.
     pub fn on_disconnected(&mut self, now: Instant) {
-        self.in_flight = None;
+        self.may_hold_instance |= self.in_flight.take().is_some();
         self.coordinator = Coordinator::Unknown { asked: false };
         self.unsaid = Unsaid::EVERYTHING;
         self.delay(now);

@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::partitions::assigned;
 use super::requests::Unsaid;
-use super::{ConsumerGroup, Coordinator, State};
+use super::{ConsumerGroup, Coordinator, SESSION_MAX, State};
 use crate::group::{GroupError, GroupRequestKind, LostReason};
 use crate::request::{ErrorCode, RequestError, decode_response};
 
@@ -16,6 +16,9 @@ use crate::request::{ErrorCode, RequestError, decode_response};
 const INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// … nor less often than this: twice what a broker can be told to ask for by default.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
+/// How long a member waits for its former self to be put out: a session of twice the default, the time that its joins
+/// take included.
+const UNRELEASED_PATIENCE: Duration = SESSION_MAX.saturating_mul(2);
 /// Characters of a broker's words that are kept.
 const MESSAGE_MAX_CHARS: usize = 500;
 
@@ -41,7 +44,7 @@ impl ConsumerGroup {
         }
         let Some(sent) = self.in_flight.take() else { return Ok(()) };
         let response = decode_response::<ConsumerGroupHeartbeatRequest>(sent.version, frame)
-            .inspect_err(|_| self.on_disconnected(now))?;
+            .inspect_err(|_| self.on_malformed(now))?;
         if !self.is_member() {
             return Ok(());
         }
@@ -50,6 +53,11 @@ impl ConsumerGroup {
             code => self.on_error(code, response.error_message, now),
         }
         Ok(())
+    }
+
+    fn on_malformed(&mut self, now: Instant) {
+        self.may_hold_instance = true;
+        self.on_disconnected(now);
     }
 
     fn on_success(&mut self, response: ConsumerGroupHeartbeatResponse, sent_at: Instant, now: Instant) {
@@ -63,6 +71,8 @@ impl ConsumerGroup {
             self.identity.member_id = member_id;
         }
         self.identity.epoch = response.member_epoch;
+        self.may_hold_instance = true;
+        self.unreleased_since = None;
         self.proven_at = Some(sent_at);
         let interval_ms = u64::try_from(response.heartbeat_interval_ms).unwrap_or(0);
         self.interval = Duration::from_millis(interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
@@ -84,6 +94,7 @@ impl ConsumerGroup {
             ErrorCode::FENCED_MEMBER_EPOCH | ErrorCode::UNKNOWN_MEMBER_ID => {
                 self.expelled(LostReason::Expelled(code), now);
             }
+            ErrorCode::UNRELEASED_INSTANCE_ID if self.waits_for_itself(now) => self.delay(now),
             code if code.needs_coordinator() => {
                 self.coordinator = Coordinator::Unknown { asked: false };
                 self.delay(now);
@@ -97,6 +108,12 @@ impl ConsumerGroup {
                 self.fail(GroupError::Rejected { group, code, advice: advice(code), message });
             }
         }
+    }
+
+    /// Whether it may be this very member that holds the instance id, and its session can still be waited for.
+    fn waits_for_itself(&mut self, now: Instant) -> bool {
+        let since = *self.unreleased_since.get_or_insert(now);
+        self.state == State::Joining && self.may_hold_instance && now < since + UNRELEASED_PATIENCE
     }
 }
 

@@ -109,6 +109,66 @@ fn what_does_not_pass_ends_the_membership_with_words_for_a_person() {
 }
 
 #[test]
+fn a_static_member_that_finds_its_instance_id_taken_at_once_ends() {
+    let mut talk = Talk::new(static_config());
+    talk.request().unwrap();
+    talk.answer(bad(ErrorCode::UNRELEASED_INSTANCE_ID));
+    talk.settle();
+    let fatal = talk.news().pop().unwrap();
+    assert!(fatal.contains("stop the member that has the instance id"), "{fatal}");
+}
+
+#[test]
+fn a_static_member_waits_for_the_end_of_a_join_of_its_own_that_went_unanswered() {
+    let mut talk = Talk::new(static_config());
+    talk.request().unwrap();
+    talk.group.on_disconnected(talk.now);
+    for _ in 0..5 {
+        talk.pass(INTERVAL);
+        assert_eq!(talk.request().unwrap().member_epoch, 0);
+        talk.answer(bad(ErrorCode::UNRELEASED_INSTANCE_ID));
+    }
+    talk.pass(INTERVAL);
+    talk.request().unwrap();
+    talk.answer(assigning(3, &[]));
+    talk.settle();
+    assert_eq!((talk.group.epoch(), talk.news()), (3, vec!["assigned  in 3".to_owned()]));
+}
+
+#[test]
+fn a_static_member_waits_for_the_end_of_a_membership_that_it_counts_as_lost() {
+    let mut talk = Talk::owning(static_config(), &[0]);
+    talk.pass(INTERVAL * SESSION_INTERVALS);
+    talk.settle();
+    assert_eq!(talk.news().len(), 1, "it counts its session as over");
+    talk.pass(INTERVAL);
+    assert_eq!(talk.request().unwrap().member_epoch, 0);
+    talk.answer(bad(ErrorCode::UNRELEASED_INSTANCE_ID));
+    talk.settle();
+    assert_eq!(talk.news(), [""; 0]);
+    talk.pass(INTERVAL);
+    assert_eq!(talk.request().unwrap().member_epoch, 0);
+}
+
+#[test]
+fn a_static_member_does_not_wait_for_ever_for_what_is_somebody_elses() {
+    let mut talk = Talk::owning(static_config(), &[0]);
+    talk.pass(INTERVAL * SESSION_INTERVALS);
+    talk.settle();
+    talk.pass(INTERVAL);
+    let mut waited = Duration::ZERO;
+    while talk.request().is_some() {
+        talk.answer(bad(ErrorCode::UNRELEASED_INSTANCE_ID));
+        talk.pass(INTERVAL);
+        waited += INTERVAL;
+        assert!(waited < SESSION_MAX * 3);
+    }
+    assert!(waited >= SESSION_MAX, "{waited:?}");
+    let fatal = talk.news().pop().unwrap();
+    assert!(fatal.contains("stop the member that has the instance id"), "{fatal}");
+}
+
+#[test]
 fn what_a_broker_says_is_cut() {
     let mut talk = beaten();
     talk.answer(bad(ErrorCode::INVALID_REQUEST).with_error_message(Some(text(&"x".repeat(10_000)))));
