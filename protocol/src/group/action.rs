@@ -92,6 +92,12 @@ pub enum LostReason {
         /// What took so long.
         lane: String,
     },
+    /// Others wait for partitions that this member has not given up in time, and get all that it owned.
+    #[error("what was to be given up was not within max.poll.interval.ms ({limit_ms} ms)")]
+    RevokedTooLate {
+        /// `max.poll.interval.ms`.
+        limit_ms: u128,
+    },
     /// An error that ends the membership.
     #[error("the membership failed")]
     Failed,

@@ -25,12 +25,15 @@
 //! - The session timeout is the broker's (`group.consumer.session.timeout.ms`) and is not told. A member stops by
 //!   itself after [`SESSION_INTERVALS`] heartbeat intervals, which are told, and after [`SESSION_MAX`] at the latest:
 //!   the broker's defaults for both come to the same 45 s. It is counted from the sending of the last good heartbeat.
+//! - What is to be given up is to be given up within `max.poll.interval.ms`, or the coordinator puts the member out and
+//!   hands everything that it owned to others. A member that is late leaves by itself before that (`limits.rs`).
 //! - A static member that joins again may find its instance id held by itself: by a join whose answer got lost, or by a
 //!   membership that it has counted as lost before the coordinator did. It waits for the end of that.
 //! - The member's id is drawn here and kept for ever (version 1). Brokers with version 0 give one.
 //! - One heartbeat is in flight at a time, the last one aside.
 
 mod config;
+mod limits;
 mod partitions;
 mod requests;
 mod responses;
@@ -100,6 +103,12 @@ pub struct ConsumerGroup {
     /// The sending of the last good heartbeat.
     proven_at: Option<Instant>,
     next_heartbeat: Option<Instant>,
+    /// The sending of the first heartbeat since the last good answer: the coordinator may have taken it in.
+    unheard_since: Option<Instant>,
+    /// Since when the coordinator may wait for what it has told this member to give up.
+    told_at: Option<Instant>,
+    /// Until when what is to be given up has to be, and the coordinator has to know.
+    revoke_by: Option<Instant>,
     /// As the broker says.
     interval: Duration,
 }
@@ -140,6 +149,8 @@ enum Coordinator {
 struct InFlight {
     version: i16,
     sent_at: Instant,
+    /// Nothing was being given up: what it says, or said before, is all that is owned.
+    is_settled: bool,
 }
 
 /// What the member wants.
@@ -190,6 +201,9 @@ impl ConsumerGroup {
             not_before: None,
             proven_at: None,
             next_heartbeat: None,
+            unheard_since: None,
+            told_at: None,
+            revoke_by: None,
             interval: DEFAULT_INTERVAL,
             config,
         }
@@ -347,16 +361,10 @@ impl ConsumerGroup {
             _ => None,
         };
         let not_before = self.not_before.filter(|_| !matches!(self.state, State::Idle | State::Failed));
-        [self.session_end(), heartbeat, leaving, not_before].into_iter().flatten().min()
-    }
-
-    /// Until when what is owned is certainly nobody else's, as far as the session's length is known here: counted from
-    /// the sending of the last good heartbeat. `None` while nothing is granted.
-    ///
-    /// Whoever comes late to this, however late (its process may have stood still), hands out nothing more until it is
-    /// renewed.
-    pub fn lease_end(&self) -> Option<Instant> {
-        self.session_end()
+        [self.session_end(), self.revocation_end(), heartbeat, leaving, not_before]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The member's epoch, or -1 outside the group; for commits.
@@ -405,7 +413,9 @@ impl ConsumerGroup {
         let request = self.identity.heartbeat(version, &self.config, &self.subscription, &self.owned, unsaid);
         self.may_be_known = true;
         self.next_heartbeat = Some(now + self.interval);
-        self.in_flight = Some(InFlight { version, sent_at: now });
+        self.unheard_since.get_or_insert(now);
+        let is_settled = !matches!(self.state, State::Revoking(_));
+        self.in_flight = Some(InFlight { version, sent_at: now, is_settled });
         Some(request)
     }
 
@@ -419,6 +429,7 @@ impl ConsumerGroup {
         let going: BTreeSet<IdPartition> =
             self.owned.keys().filter(|partition| !target.contains(partition)).copied().collect();
         if !going.is_empty() {
+            self.limit_revocation();
             return self.revoke(going, Then::Reconcile);
         }
         let new: Vec<IdPartition> =
@@ -492,32 +503,6 @@ impl ConsumerGroup {
         self.events.push_back(GroupAction::Left);
     }
 
-    /// The session's end by this member's count, while it has a session to lose.
-    fn session_end(&self) -> Option<Instant> {
-        self.proven_at.filter(|_| self.is_in_group()).map(|at| at + self.session())
-    }
-
-    fn session(&self) -> Duration {
-        (self.interval * SESSION_INTERVALS).min(SESSION_MAX)
-    }
-
-    /// Gives up what has taken too long: the session, or the way out of the group.
-    fn check_limits(&mut self, now: Instant) {
-        if let State::Leaving { until, .. } = self.state
-            && now >= until
-        {
-            self.finish_leaving();
-        }
-        if self.session_end().is_none_or(|end| now < end) {
-            return;
-        }
-        // The coordinator may be there and silent: it is looked for anew, over a new connection.
-        let session_ms = self.session().as_millis();
-        self.in_flight = None;
-        self.coordinator = Coordinator::Unknown { asked: false };
-        self.expelled(LostReason::SessionOver { session_ms }, now);
-    }
-
     /// The member is out of the group against its will: what it owned is lost, and it joins again unless it was
     /// about to leave.
     fn expelled(&mut self, reason: LostReason, now: Instant) {
@@ -558,6 +543,9 @@ impl ConsumerGroup {
         self.is_assigned = false;
         self.proven_at = None;
         self.next_heartbeat = None;
+        self.unheard_since = None;
+        self.told_at = None;
+        self.revoke_by = None;
     }
 
     fn delay(&mut self, now: Instant) {

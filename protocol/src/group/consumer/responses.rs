@@ -8,7 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use super::partitions::assigned;
 use super::requests::Unsaid;
-use super::{ConsumerGroup, Coordinator, SESSION_MAX, State};
+use super::{ConsumerGroup, Coordinator, InFlight, SESSION_MAX, State};
 use crate::group::{GroupError, GroupRequestKind, LostReason};
 use crate::request::{ErrorCode, RequestError, decode_response};
 
@@ -49,8 +49,12 @@ impl ConsumerGroup {
             return Ok(());
         }
         match ErrorCode(response.error_code) {
-            ErrorCode::NONE => self.on_success(response, sent.sent_at, now),
-            code => self.on_error(code, response.error_message, now),
+            ErrorCode::NONE => self.on_success(response, sent, now),
+            code => {
+                // It was not taken in.
+                self.unheard_since.take_if(|since| *since == sent.sent_at);
+                self.on_error(code, response.error_message, now);
+            }
         }
         Ok(())
     }
@@ -60,7 +64,7 @@ impl ConsumerGroup {
         self.on_disconnected(now);
     }
 
-    fn on_success(&mut self, response: ConsumerGroupHeartbeatResponse, sent_at: Instant, now: Instant) {
+    fn on_success(&mut self, response: ConsumerGroupHeartbeatResponse, sent: InFlight, now: Instant) {
         let member_id = response.member_id.filter(|id| !id.is_empty());
         let has_id = member_id.is_some() || !self.identity.member_id.is_empty();
         // No member of a group has such an epoch or is without an id, so this is no answer to be relied on.
@@ -73,15 +77,20 @@ impl ConsumerGroup {
         self.identity.epoch = response.member_epoch;
         self.may_hold_instance = true;
         self.unreleased_since = None;
-        self.proven_at = Some(sent_at);
+        self.proven_at = Some(sent.sent_at);
         let interval_ms = u64::try_from(response.heartbeat_interval_ms).unwrap_or(0);
         self.interval = Duration::from_millis(interval_ms).clamp(INTERVAL_MIN, INTERVAL_MAX);
-        self.next_heartbeat = Some(sent_at + self.interval);
+        self.next_heartbeat = Some(sent.sent_at + self.interval);
         self.backoff.reset();
         if self.state == State::Joining {
             self.state = State::Member;
         }
+        if sent.is_settled {
+            self.revoke_by = None;
+        }
+        let unheard_since = self.unheard_since.take();
         if let Some(assignment) = &response.assignment {
+            self.told_at = unheard_since;
             self.target = assigned(assignment);
             self.reconcile();
         }

@@ -140,3 +140,65 @@ fn everything_said_again_while_partitions_are_given_up_names_those_too() {
     assert_eq!(said(&again), Some(vec![(T, vec![0, 1])]), "they are still owned");
     assert_eq!(again.member_epoch, 2);
 }
+
+/// A member that owns partitions 0 and 1, has three intervals for giving something up, and is told to give up 1; and
+/// when those are over.
+fn told_to_give_up() -> (Talk, Instant) {
+    let patience = INTERVAL * 3;
+    let mut talk = Talk::owning(ConsumerConfig { rebalance_timeout: patience, ..config() }, &[0, 1]);
+    talk.pass(INTERVAL);
+    talk.request().unwrap();
+    let until = talk.now + patience;
+    talk.pass(MS);
+    talk.answer(assigning(2, &[(T, &[0])]));
+    talk.settle();
+    assert_eq!(talk.news(), ["revoke t-1"]);
+    (talk, until)
+}
+
+#[test]
+fn a_member_that_is_late_in_giving_up_loses_everything_and_leaves_before_it_is_put_out() {
+    let (mut talk, until) = told_to_give_up();
+    talk.pass(INTERVAL);
+    talk.request().unwrap();
+    talk.answer(good(2));
+    assert_eq!(talk.group.lease_end(), Some(until), "heartbeats make that no longer");
+    talk.now = until - MS;
+    talk.request().unwrap();
+    talk.answer(good(2));
+    talk.settle();
+    assert_eq!((talk.news(), talk.group.deadline()), (vec![], Some(until)));
+    talk.now = until;
+    assert_eq!(talk.request().unwrap().member_epoch, -1);
+    let reason = "what was to be given up was not within max.poll.interval.ms (15000 ms)";
+    assert_eq!(talk.news(), [format!("lost t-0 t-1: {reason}")]);
+}
+
+#[test]
+fn partitions_are_given_up_in_time_when_the_coordinator_has_heard_of_it() {
+    let (mut talk, until) = told_to_give_up();
+    talk.pass(INTERVAL);
+    talk.group.revoked(talk.now);
+    talk.request().unwrap();
+    assert_eq!(talk.group.lease_end(), Some(until), "it is not heard yet");
+    let heard = talk.now;
+    talk.answer(good(3));
+    assert_eq!(talk.group.lease_end(), Some(heard + INTERVAL * SESSION_INTERVALS));
+    talk.now = until;
+    talk.request().unwrap();
+    assert_eq!(talk.news().last().map(String::as_str), Some("assigned t-0 in 2"));
+}
+
+#[test]
+fn the_time_for_giving_up_begins_with_the_first_request_whose_answer_may_have_said_so() {
+    let patience = INTERVAL * 3;
+    let mut talk = Talk::owning(ConsumerConfig { rebalance_timeout: patience, ..config() }, &[0, 1]);
+    talk.pass(INTERVAL);
+    talk.request().unwrap();
+    let first = talk.now;
+    talk.group.on_disconnected(talk.now);
+    talk.pass(INTERVAL);
+    talk.request().unwrap();
+    talk.answer(assigning(2, &[(T, &[0])]));
+    assert_eq!(talk.group.lease_end(), Some(first + patience));
+}
