@@ -54,8 +54,9 @@ pub(super) struct Member {
     partitions: BTreeMap<LaneId, i32>,
     /// How it ended, in words; `Ok` when in order.
     pub(super) ended: Option<Result<(), String>>,
-    /// It has never reached a broker: whoever looks after processes starts it again.
-    pub(super) found_no_broker: bool,
+    /// It has never reached a broker, or its former self was still in the group: whoever looks after processes starts
+    /// it again.
+    pub(super) came_too_early: bool,
     /// Partitions that it has told to be given up in order, while it stops: what of them is not committed is told at
     /// the end.
     given_up: Vec<i32>,
@@ -112,7 +113,7 @@ impl Member {
             is_all_sent: true,
             partitions: BTreeMap::new(),
             ended: None,
-            found_no_broker: false,
+            came_too_early: false,
             given_up: Vec::new(),
             is_stopping: false,
             frozen_until: now,
@@ -321,7 +322,12 @@ impl Member {
                 Output::Event(event) => self.heard(&event, now),
                 Output::Ended(outcome) => {
                     let result = outcome.result().map(|_| ()).map_err(|error| error.to_string());
-                    self.found_no_broker = matches!(outcome.error, Some(Error::Bootstrap(_)));
+                    // Nobody lets go of an instance id for a process that crashed; its session has to end.
+                    let is_unreleased = |error: &String| error.contains("UNRELEASED_INSTANCE_ID");
+                    let found_itself =
+                        self.partitions.is_empty() && result.as_ref().is_err_and(is_unreleased);
+                    let found_none = matches!(outcome.error, Some(Error::Bootstrap(_)));
+                    self.came_too_early = found_none || found_itself;
                     let mut ledger = lock(&self.ledger);
                     ledger.note(now, &format_args!("{}: ended: {result:?}", self.id));
                     for partition in self.given_up.drain(..) {

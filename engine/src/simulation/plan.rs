@@ -29,10 +29,15 @@ const PARTITIONS_MAX: i32 = 8;
 /// before, and they do when it has not joined a rebalance within `max.poll.interval.ms`.
 const SESSION_MS: u64 = 4_900;
 const POLL_INTERVAL_MS: u64 = 5_000;
-/// How groups are kept; the coordinator has to know each.
-const GROUP_PROTOCOLS: [&str; 1] = ["classic"];
+/// Heartbeat intervals of the broker's that are a session: what members of the consumer protocol count on.
+const SESSION_INTERVALS: u32 = millstream_protocol::group::consumer::SESSION_INTERVALS;
+/// Heartbeat intervals of the broker's.
+const BROKERS_INTERVAL_MS: std::ops::RangeInclusive<u64> = 250..=SESSION_MS / SESSION_INTERVALS as u64;
 const ASSIGNORS: [&str; 6] =
     ["range", "roundrobin", "range,roundrobin", "sticky", "cooperative-sticky", "cooperative-sticky,range"];
+
+/// The coordinator's own; nothing leaves the choice to it.
+const REMOTE_ASSIGNORS: [&str; 3] = ["uniform", "range", ""];
 
 /// What one run is made of.
 #[derive(Clone, Debug)]
@@ -48,8 +53,10 @@ pub(super) struct Plan {
     pub(super) read_committed: bool,
     /// Followers are fetched from.
     has_racks: bool,
-    /// Leaders cannot say where logs depart.
+    /// Leaders cannot say where logs depart. Brokers that know the consumer protocol can.
     has_old_fetch: bool,
+    /// The coordinator assigns (KIP-848), and not a member.
+    pub(super) is_consumer_protocol: bool,
     /// Engines that come back to their place are the same static member.
     pub(super) is_static: bool,
     pub(super) troubles: Troubles,
@@ -105,6 +112,7 @@ impl Plan {
             shards: shards > 1 && some(2),
             calendar: some(4),
         };
+        let is_consumer_protocol = rng.bool();
         let mut plan = Self {
             brokers: rng.i32(1..=BROKERS_MAX),
             places: rng.usize(1..=PLACES_MAX),
@@ -113,7 +121,8 @@ impl Plan {
             value_bytes_max: if rng.u32(..4) == 0 { 3_000 } else { 200 },
             read_committed: rng.bool(),
             has_racks: rng.bool(),
-            has_old_fetch: rng.u32(..4) == 0,
+            has_old_fetch: rng.u32(..4) == 0 && !is_consumer_protocol,
+            is_consumer_protocol,
             is_static: rng.u32(..5) == 0,
             troubles,
             planted,
@@ -132,6 +141,7 @@ impl Plan {
             true => Versions::newest().limit(ApiKey::Fetch, 4, OLD_FETCH),
             false => Versions::newest(),
         };
+        let heartbeat_interval = Duration::from_millis(rng.u64(BROKERS_INTERVAL_MS));
         let config = ClusterConfig {
             racks,
             versions,
@@ -139,6 +149,8 @@ impl Plan {
             auto_create_topics: false,
             replication_factor: brokers.len(),
             initial_rebalance_delay: Duration::from_millis(rng.u64(..1_000)),
+            consumer_heartbeat_interval: heartbeat_interval,
+            consumer_session_timeout: heartbeat_interval * SESSION_INTERVALS,
             fetch_session_slots: if rng.u32(..6) == 0 { rng.usize(..3) } else { 1_000 },
             seed: rng.u64(..),
             ..ClusterConfig::default()
@@ -175,17 +187,13 @@ impl Plan {
         let decompressed = 1 << 18;
         let budget = self.shards * (crate::config::MIN_SHARD_FETCH_BYTES + decompressed);
         let isolation = if self.read_committed { "read_committed" } else { "read_uncommitted" };
-        let mut one_of = |words: &[&str]| words[rng.usize(..words.len())].to_owned();
-        vec![
+        let mut properties = self.group_properties(rng);
+        properties.extend([
             ("bootstrap.servers", servers.join(",")),
             ("group.id", GROUP.to_owned()),
             ("client.rack", RACK.to_owned()),
-            ("group.protocol", one_of(&GROUP_PROTOCOLS)),
-            ("partition.assignment.strategy", one_of(&ASSIGNORS)),
             ("auto.offset.reset", "earliest".to_owned()),
             ("isolation.level", isolation.to_owned()),
-            ("session.timeout.ms", SESSION_MS.to_string()),
-            ("heartbeat.interval.ms", rng.u32(300..2_000).to_string()),
             ("max.poll.interval.ms", POLL_INTERVAL_MS.to_string()),
             ("metadata.max.age.ms", rng.u32(1_000..8_000).to_string()),
             ("auto.commit.interval.ms", rng.u32(100..2_000).to_string()),
@@ -198,6 +206,23 @@ impl Plan {
             ("reconnect.backoff.ms", rng.u32(10..100).to_string()),
             ("decompressed.batch.max.bytes", decompressed.to_string()),
             ("memory.budget.bytes", budget.to_string()),
+        ]);
+        properties
+    }
+
+    /// What members of one protocol have, and of the other have not.
+    fn group_properties(&self, rng: &mut fastrand::Rng) -> Vec<(&'static str, String)> {
+        let mut one_of = |words: &[&str]| words[rng.usize(..words.len())].to_owned();
+        if self.is_consumer_protocol {
+            let assignor = Some(one_of(&REMOTE_ASSIGNORS)).filter(|name| !name.is_empty());
+            let protocol = [("group.protocol", "consumer".to_owned())].into_iter();
+            return protocol.chain(assignor.map(|name| ("group.remote.assignor", name))).collect();
+        }
+        vec![
+            ("group.protocol", "classic".to_owned()),
+            ("partition.assignment.strategy", one_of(&ASSIGNORS)),
+            ("session.timeout.ms", SESSION_MS.to_string()),
+            ("heartbeat.interval.ms", rng.u32(300..2_000).to_string()),
         ]
     }
 }
@@ -212,7 +237,10 @@ impl fmt::Display for Plan {
         write!(f, "; values to {} bytes, static {}", self.value_bytes_max, self.is_static)?;
         write!(f, ", racks {}, old Fetch {};", self.has_racks, self.has_old_fetch)?;
         // The servers say no more than the number of brokers.
-        self.properties[1..].iter().try_for_each(|(name, value)| write!(f, " {name}={value}"))
+        self.properties
+            .iter()
+            .filter(|(name, _)| *name != "bootstrap.servers")
+            .try_for_each(|(name, value)| write!(f, " {name}={value}"))
     }
 }
 

@@ -213,7 +213,7 @@ impl Script {
             }
         }
         if plan.troubles.requests {
-            self.several(1..=5, rng, |rng| Action::Inject(fault(rng)));
+            self.several(1..=5, rng, |rng| Action::Inject(fault(plan, rng)));
             self.several(0..=1, rng, |rng| {
                 Action::SlowBroker(broker(rng), FAULT_DELAY_MAX.mul_f64(rng.f64()))
             });
@@ -253,18 +253,20 @@ impl Script {
 }
 
 /// A request of any kind that fails in one of the ways that clients have to live with.
-fn fault(rng: &mut fastrand::Rng) -> Fault {
+fn fault(plan: &Plan, rng: &mut fastrand::Rng) -> Fault {
+    let of_members: &[ApiKey] = match plan.is_consumer_protocol {
+        true => &[ApiKey::ConsumerGroupHeartbeat],
+        false => &[ApiKey::Heartbeat, ApiKey::JoinGroup, ApiKey::SyncGroup],
+    };
     let apis = [
         ApiKey::Fetch,
         ApiKey::Metadata,
         ApiKey::OffsetCommit,
         ApiKey::OffsetFetch,
         ApiKey::FindCoordinator,
-        ApiKey::Heartbeat,
-        ApiKey::JoinGroup,
-        ApiKey::SyncGroup,
         ApiKey::ListOffsets,
     ];
+    let apis = [&apis, of_members].concat();
     let api = apis[rng.usize(..apis.len())];
     let effect = match rng.u32(..5) {
         0 => Effect::DisconnectBefore,

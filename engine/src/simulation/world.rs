@@ -420,7 +420,7 @@ impl World {
                 let left = shard.memory_left();
                 ledger.judge(invariants::memory_comes_home(&member.id, left));
             }
-            let may_fail = self.may_fail.contains(&member.id) || member.found_no_broker;
+            let may_fail = self.may_fail.contains(&member.id) || member.came_too_early;
             let error = member.ended.as_ref().and_then(|ended| ended.as_ref().err()).map(String::as_str);
             ledger.judge(invariants::members_end_without_an_error(&member.id, error, may_fail));
             // Its handlers are dropped with it, and say so.
