@@ -4,7 +4,7 @@ use millstream::simulation::Planted;
 use millstream_tests::simulation::first_found;
 
 /// Each bug, how many seeds may be looked at, and by what it may be found first.
-const BUGS: [(Planted, u64, &[&str]); 20] = [
+const BUGS: [(Planted, u64, &[&str]); 21] = [
     (Planted::MarkTooFar, 5, &["marks-are-contiguous"]),
     (Planted::MarkForgotten, 30, &["everything-is-handled-in-the-end"]),
     (Planted::MarkOfFormerOpening, 60, &["marks-are-contiguous", "commits-do-not-go-back"]),
@@ -33,6 +33,15 @@ const BUGS: [(Planted, u64, &[&str]); 20] = [
     (Planted::SeekTooFar, 120, &["gaps-are-told", "no-record-is-skipped"]),
     (Planted::ResetUntold, 120, &["gaps-are-told"]),
     (Planted::LeaderForgotten, 200, &["everything-is-handled-in-the-end"]),
+    (
+        Planted::ReleasedTooEarly,
+        200,
+        &[
+            "a-partition-has-one-owner",
+            "nothing-is-dispatched-beside-an-heir",
+            "nothing-comes-twice-without-a-cause",
+        ],
+    ),
     (Planted::StopForgotten, 5, &["a-stop-ends-in-time"]),
 ];
 

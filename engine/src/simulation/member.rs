@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::commits::sent_commits;
 use super::handler::lock;
+use super::heartbeats::say_that_nothing_is_owned;
 use super::invariants;
 use super::ledger::{Ledger, MemberId};
 use super::network::{Actor, Network};
@@ -260,8 +261,11 @@ impl Member {
 
     fn submit(&mut self, ops: Vec<IoOp>, network: &mut Network, now: Instant) {
         let actor = Actor { member: self.id, shard: None };
-        for op in ops {
-            if let IoOp::Send { bytes, .. } = &op {
+        for mut op in ops {
+            if let IoOp::Send { bytes, .. } = &mut op {
+                if self.planted == Some(Planted::ReleasedTooEarly) {
+                    say_that_nothing_is_owned(bytes);
+                }
                 for (partition, offset) in sent_commits(bytes) {
                     lock(&self.ledger).commit_sent(self.id, partition, offset);
                 }

@@ -7,6 +7,7 @@
 
 mod commits;
 mod handler;
+mod heartbeats;
 mod history;
 mod invariants;
 mod ledger;

@@ -45,13 +45,15 @@ pub enum Planted {
     ResetUntold,
     /// The control plane does not tell shards about new leaders.
     LeaderForgotten,
+    /// A member tells its coordinator that it owns nothing any more while it is giving partitions up.
+    ReleasedTooEarly,
     /// The control plane takes no notice of being told to stop.
     StopForgotten,
 }
 
 impl Planted {
     /// All of them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::MarkTooFar,
         Self::MarkForgotten,
         Self::MarkOfFormerOpening,
@@ -71,6 +73,7 @@ impl Planted {
         Self::SeekTooFar,
         Self::ResetUntold,
         Self::LeaderForgotten,
+        Self::ReleasedTooEarly,
         Self::StopForgotten,
     ];
 
