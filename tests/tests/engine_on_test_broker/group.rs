@@ -10,12 +10,19 @@ use millstream_tests::numbers::{GROUP, TOPIC, append, committed, engine};
 
 use super::broker_with;
 
-const PARTITIONS: i32 = 6;
+pub(super) const PARTITIONS: i32 = 6;
+/// How often members of the consumer protocol send heartbeats. Nine of them are a session.
+pub(super) const INTERVAL: Duration = Duration::from_millis(300);
 
 /// How members share.
-type Properties<'a> = &'a [(&'a str, &'a str)];
+pub(super) type Properties<'a> = &'a [(&'a str, &'a str)];
 
-fn member(broker: &TestBroker, name: &str, properties: Properties<'_>, journal: &Journal) -> Engine {
+pub(super) fn member(
+    broker: &TestBroker,
+    name: &str,
+    properties: Properties<'_>,
+    journal: &Journal,
+) -> Engine {
     let builder = engine(broker).property("client.id", name);
     let builder = properties.iter().fold(builder, |builder, (key, value)| builder.property(*key, *value));
     builder.group(GROUP).topics([TOPIC]).build().unwrap().start(journal.factory()).unwrap()
@@ -26,11 +33,11 @@ fn by(assignor: &str) -> [(&str, &str); 2] {
     [("heartbeat.interval.ms", "20"), ("partition.assignment.strategy", assignor)]
 }
 
-fn append_everywhere(broker: &TestBroker, records: i64) {
+pub(super) fn append_everywhere(broker: &TestBroker, records: i64) {
     (0..PARTITIONS).for_each(|partition| append(&broker.handle(), partition, records));
 }
 
-fn wait_for_members(broker: &TestBroker, members: usize) {
+pub(super) fn wait_for_members(broker: &TestBroker, members: usize) {
     let is_stable = broker.handle().wait_until(PATIENCE, |cluster| {
         cluster.group(GROUP).is_some_and(|group| {
             group.members.len() == members && group.state == millstream_testbroker::GroupState::Stable
@@ -41,7 +48,7 @@ fn wait_for_members(broker: &TestBroker, members: usize) {
 
 /// Members come and go in order; every record is handled exactly once in all, in order per partition and member.
 fn share_and_hand_over(properties: Properties<'_>) {
-    let config = Config { consumer_heartbeat_interval: Duration::from_millis(50), ..Config::default() };
+    let config = Config { consumer_heartbeat_interval: INTERVAL, ..Config::default() };
     let broker = broker_with(config, PARTITIONS, 100);
     // One journal: the order across members is seen, too.
     let all = Journal::default();

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod caller_driven;
+mod consumer_protocol;
 mod corruption;
 mod deferring;
 mod events;
