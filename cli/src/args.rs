@@ -8,6 +8,7 @@ use crate::config::{self, ConfigArgs};
 use crate::consume::args::{self as consume_args, ConsumeArgs};
 use crate::demo::args::{self as demo_args, DemoArgs};
 use crate::exit::{self, Failure};
+use crate::replay::{self, ReplayArgs};
 use crate::verifiable::args::{self as verifiable_args, VerifiableArgs};
 
 const HELP: &str = "\
@@ -19,6 +20,7 @@ Commands:
   demo      start a broker inside this process, consume it on every core, and verify each record
   consume   consume a Kafka cluster; kcat's letters
   config    list every property with its value in force and where it is from; sort pasted ones
+  replay    play what consume has recorded, without a cluster, and say whether the same happens
   verifiable-consumer
             say what a member of a group does in JSON lines, for Kafka's system tests
 
@@ -42,6 +44,8 @@ pub(crate) enum Command {
     Consume(Box<ConsumeArgs>),
     /// `config`.
     Config(ConfigArgs),
+    /// `replay`.
+    Replay(ReplayArgs),
     /// `verifiable-consumer`.
     Verifiable(Box<VerifiableArgs>),
 }
@@ -49,7 +53,7 @@ pub(crate) enum Command {
 /// Reads the command line.
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, Failure> {
     let name = match parser.next().map_err(usage)? {
-        None => return Err(usage("no command is named: demo, consume or config")),
+        None => return Err(usage("no command is named: demo, consume, config or replay")),
         Some(Short('h') | Long("help")) => return Ok(help(HELP)),
         Some(Short('V') | Long("version")) => {
             return Ok(Command::Print(concat!("millstream ", env!("CARGO_PKG_VERSION"), "\n").to_owned()));
@@ -65,11 +69,12 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Command, Failure> {
             None => help(consume_args::HELP),
         }),
         "config" => Ok(config::parse(parser)?.map_or_else(|| help(config::HELP), Command::Config)),
+        "replay" => Ok(replay::parse(parser)?.map_or_else(|| help(replay::HELP), Command::Replay)),
         "verifiable-consumer" => Ok(match verifiable_args::parse(parser)? {
             Some(args) => Command::Verifiable(Box::new(args)),
             None => help(verifiable_args::HELP),
         }),
-        other => Err(usage(format_args!("{other:?} is no command: demo, consume and config are"))),
+        other => Err(usage(format_args!("{other:?} is no command: demo, consume, config and replay are"))),
     }
 }
 
@@ -105,6 +110,7 @@ mod tests {
             &["consume", "-h"],
             &["config", "--help"],
             &["config", "check", "-h"],
+            &["replay", "--help"],
             &["verifiable-consumer"],
             &["verifiable-consumer", "--help"],
         ] {

@@ -9,8 +9,8 @@ pub(crate) const HELP: &str = "\
 Exit codes:
   0  done; also when the reader of standard output has gone, or after SIGINT or SIGTERM with all work finished
   1  it failed: the cluster, a partition, the host; standard error says what and what to do;
-     config check: something in the file would be refused
-  2  the command line or the configuration is wrong; nothing was started
+     config check: something in the file would be refused; replay: something else happens than was recorded
+  2  the command line or the configuration is wrong, nothing was started; replay: the recording cannot be read
   3  demo: records were lost, handled twice, reordered or changed
 ";
 
@@ -28,6 +28,9 @@ pub(crate) enum Failure {
     /// The configuration is wrong.
     #[error("{0}")]
     Config(String),
+    /// The recording is none, or is damaged.
+    #[error("{0}")]
+    Unreadable(String),
     /// Something failed while running.
     #[error("{0}")]
     Failed(String),
@@ -49,7 +52,7 @@ impl Failure {
         match self {
             Self::OutputClosed => 0,
             Self::Failed(_) => 1,
-            Self::Usage { .. } | Self::Config(_) => 2,
+            Self::Usage { .. } | Self::Config(_) | Self::Unreadable(_) => 2,
             Self::NotVerified(_) => 3,
         }
     }

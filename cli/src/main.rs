@@ -9,6 +9,7 @@ mod exit;
 mod logging;
 mod measure;
 mod process;
+mod replay;
 mod sink;
 mod summary;
 mod tally;
@@ -42,6 +43,7 @@ fn run(process_start: Instant) -> Result<(), Failure> {
         Command::Demo(args) => demo::run(&args, process_start),
         Command::Consume(args) => consume::run(&args, process_start),
         Command::Config(args) => config::run(&args),
+        Command::Replay(args) => replay::run(&args),
         Command::Verifiable(args) => verifiable::run(&args),
     }
 }

@@ -49,6 +49,16 @@ impl Lease {
         until_ns == ENDLESS || self.ns(now) < until_ns
     }
 
+    /// The end as a number: nanoseconds from the epoch.
+    pub(crate) fn until_ns(&self) -> u64 {
+        self.until_ns.load(Ordering::Relaxed)
+    }
+
+    /// Takes over the end of another lease that counts from the same time.
+    pub(crate) fn set_until_ns(&self, until_ns: u64) {
+        self.until_ns.store(until_ns, Ordering::Relaxed);
+    }
+
     fn ns(&self, at: Instant) -> u64 {
         at.saturating_duration_since(self.epoch).as_nanos() as u64
     }

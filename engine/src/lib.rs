@@ -90,6 +90,7 @@ mod on_shard;
 pub mod pieces;
 mod position;
 mod pulse;
+pub mod recording;
 #[cfg(feature = "replay")]
 #[doc(hidden)]
 pub mod replay;

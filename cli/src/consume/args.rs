@@ -51,6 +51,8 @@ Output:
 Configuration:
   -F FILE         a file of properties
   -X KEY=VALUE    one property; wins over files and environment (see millstream config)
+  --record FILE   record what the engine is given and does into FILE, which must not be there yet, for millstream
+                  replay; it holds the records, too
   --dry-run       show brokers, versions, partition -> shard and the configuration in force, and end
 
 ";
@@ -98,6 +100,7 @@ pub(crate) struct ConsumeArgs {
     pub(crate) properties_files: Vec<PathBuf>,
     pub(crate) properties: Vec<String>,
     pub(crate) dry_run: bool,
+    pub(crate) recording: Option<PathBuf>,
 }
 
 /// Reads the arguments after `consume`; `None` when help is asked for.
@@ -123,6 +126,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Option<ConsumeArgs>, F
             Short('C') => {}
             Long("json") => raw.json_summary = true,
             Long("checksum") => raw.checksum = true,
+            Long("record") => raw.recording = Some(parser.value().map_err(usage)?.into()),
             Long("dry-run") => raw.dry_run = true,
             Value(topic) => raw.topics.push(topic.string().map_err(usage)?),
             other => return Err(usage(other.unexpected())),
@@ -149,6 +153,7 @@ struct Raw {
     json_summary: bool,
     checksum: bool,
     dry_run: bool,
+    recording: Option<PathBuf>,
     properties_files: Vec<PathBuf>,
     properties: Vec<String>,
 }
@@ -225,6 +230,7 @@ impl Raw {
             properties_files: self.properties_files,
             properties: self.properties,
             dry_run: self.dry_run,
+            recording: self.recording,
         })
     }
 }

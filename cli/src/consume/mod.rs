@@ -110,6 +110,9 @@ fn prepare(args: &ConsumeArgs) -> Result<Prepared, Failure> {
         Mode::Group(group) => in_group(builder, group, args),
         Mode::Assign { partitions } => assigned(builder, partitions.as_deref(), args),
     };
+    if let Some(path) = &args.recording {
+        builder = builder.record(path);
+    }
     Ok(builder.stop_at_end(args.exit_at_end || args.stop_at_timestamp_ms.is_some()).build()?)
 }
 

@@ -5,4 +5,5 @@ mod config_check;
 mod consume;
 mod demo;
 mod failures;
+mod recording;
 mod verifiable;

@@ -9,6 +9,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::waker::Waker;
 use crate::link::{Command, Event, Mark};
 use crate::pulse::Pulse;
+use crate::recording::Tape;
 use crate::shard::Shard;
 
 /// Commands on their way to one shard; more wait on the control thread.
@@ -114,10 +115,13 @@ impl ShardEnd {
 
     /// Passes on progress as far as there is room, and says whether there is room left. It wakes nobody: marks are read
     /// when there is something to commit.
-    pub(crate) fn pass_on_marks(&mut self, shard: &mut Shard) -> bool {
-        while !self.marks.is_full()
-            && let Some(mark) = shard.poll_mark()
-        {
+    pub(crate) fn pass_on_marks(&mut self, shard: &mut Shard, mut tape: Option<&mut Tape>) -> bool {
+        while !self.marks.is_full() {
+            let mark = shard.poll_mark();
+            if let Some(tape) = tape.as_deref_mut() {
+                tape.mark(mark.as_ref());
+            }
+            let Some(mark) = mark else { break };
             // There is room: this end is the only one that fills it.
             let _ = self.marks.push(mark);
         }
@@ -127,13 +131,21 @@ impl ShardEnd {
     /// Passes on what the shard has to tell, as far as there is room, and says whether that was all. Events wake the
     /// control thread, and so does a ring full of marks; other marks wait for its next look. Marks go first, so that an
     /// event never overtakes the progress before it.
-    pub(crate) fn pass_on(&mut self, shard: &mut Shard, mut stamp: impl FnMut(&mut Event)) -> bool {
-        let all_marked = self.pass_on_marks(shard);
+    pub(crate) fn pass_on(
+        &mut self,
+        shard: &mut Shard,
+        mut tape: Option<&mut Tape>,
+        mut stamp: impl FnMut(&mut Event),
+    ) -> bool {
+        let all_marked = self.pass_on_marks(shard, tape.as_deref_mut());
         let mut any = false;
         while all_marked
             && !self.events.is_full()
             && let Some(mut event) = shard.poll_event()
         {
+            if let Some(tape) = tape.as_deref_mut() {
+                tape.event(&event);
+            }
             stamp(&mut event);
             any = self.events.push(event).is_ok();
         }
@@ -176,12 +188,12 @@ mod tests {
         let (mut control, mut end) = channels(pulse, Arc::default());
         for _ in 0..count {
             assert!(rig.shard.dispatch(&Stopped(rig.now)));
-            end.pass_on_marks(&mut rig.shard);
+            end.pass_on_marks(&mut rig.shard, None);
         }
-        assert!(!end.pass_on(&mut rig.shard, |_| {}), "the last mark has no room");
+        assert!(!end.pass_on(&mut rig.shard, None, |_| {}), "the last mark has no room");
         assert!(control.events.pop().is_err(), "the end was reached after a mark that is not told");
         assert_eq!(std::iter::from_fn(|| control.marks.pop().ok()).count(), MARKS_MAX);
-        assert!(end.pass_on(&mut rig.shard, |_| {}));
+        assert!(end.pass_on(&mut rig.shard, None, |_| {}));
         assert_eq!(control.marks.pop().map(|mark| mark.next_offset), Ok(count as i64));
         assert!(matches!(control.events.pop(), Ok(Event::EndReached { .. })));
     }

@@ -1,5 +1,6 @@
 //! Starting the threads of an engine: shards on their cores, the control thread beside them.
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, OnceLock};
@@ -23,10 +24,11 @@ use crate::config::{Config, IdleStrategy};
 use crate::control::{Control, ControlSetup, Outcome, Request, Snapshot, Subscription, WallClock};
 use crate::error::Error;
 use crate::event::EventLog;
-use crate::handler::HandlerFactory;
+use crate::handler::{HandlerFactory, LaneFactory};
 use crate::lease::Lease;
 use crate::net::TransportKind;
 use crate::pulse::Pulse;
+use crate::recording::{Recorder, Tape};
 use crate::shard::{Clock, HostClock, Shard, ShardSettings, ShardSetup};
 use crate::stats::ShardStats;
 
@@ -56,6 +58,8 @@ pub(crate) struct StartSetup {
     /// CPU time of the control thread, nanoseconds; kept up by it.
     pub(crate) control_cpu_ns: Arc<AtomicU64>,
     pub(crate) seed: u64,
+    /// Where what the shards are given and do is recorded.
+    pub(crate) recording: Option<PathBuf>,
 }
 
 /// Starts all threads and returns the control thread's waker. Either all of them run, or none.
@@ -106,13 +110,21 @@ fn start_caller_driven_over<T: HostTransport>(setup: StartSetup) -> Result<(Wake
             last_stats,
         });
     }
-    let waker = start_control::<T>(setup, ends, shards, control_waker, lease)?;
+    if setup.recording.is_some() {
+        tracing::warn!("shards that the caller drives are not recorded");
+    }
+    let waker = start_control::<T>(setup, ends, shards, control_waker, lease, None)?;
     Ok((waker, starts))
 }
 
 fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> Result<Waker, Error> {
     let settings = ShardSettings::new(&setup.config, setup.cores.len())?;
-    let lease = Arc::new(setup.subscription.lease(Instant::now()));
+    let begun = Instant::now();
+    let lease = Arc::new(setup.subscription.lease(begun));
+    let recorder = match &setup.recording {
+        Some(path) => Some(Recorder::create(path, &setup.config, setup.cores.len(), begun)?),
+        None => None,
+    };
     let control_waker = Arc::new(OnceLock::new());
     let mut ends = Vec::with_capacity(setup.cores.len());
     let mut threads = Vec::with_capacity(setup.cores.len());
@@ -133,6 +145,7 @@ fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> 
             sockets: socket_settings(&setup.config),
             strategy: strategy(&setup.config),
             seed: setup.seed.wrapping_add(index as u64 + 1),
+            recorder: recorder.clone(),
         };
         let (started, answer) = sync_channel(1);
         let name = format!("millstream-{index}");
@@ -143,7 +156,7 @@ fn start_over<T: HostTransport>(setup: StartSetup, factory: &HandlerFactory) -> 
     for (thread, answer) in starting {
         threads.push(Driven::ByThread(ready(thread, &answer)?));
     }
-    start_control::<T>(setup, ends, threads, control_waker, lease)
+    start_control::<T>(setup, ends, threads, control_waker, lease, recorder)
 }
 
 /// Waits until the thread is ready for its work.
@@ -166,6 +179,7 @@ fn start_control<T: HostTransport>(
     driven: Vec<Driven>,
     control_waker: Arc<OnceLock<Waker>>,
     lease: Arc<Lease>,
+    recorder: Option<Recorder>,
 ) -> Result<Waker, Error> {
     let (started, answer) = sync_channel(1);
     let waker = new_waker()?;
@@ -224,6 +238,9 @@ fn start_control<T: HostTransport>(
                 }
             }
         }
+        if let Some(recorder) = recorder {
+            recorder.finish();
+        }
         on_ended(outcome, last);
     };
     let thread = Thread::spawn("millstream-control", core, run)?;
@@ -261,6 +278,7 @@ struct ShardStart {
     sockets: SocketSettings,
     strategy: Strategy,
     seed: u64,
+    recorder: Option<Recorder>,
 }
 
 impl ShardStart {
@@ -276,21 +294,28 @@ impl ShardStart {
             }
         };
         let bell = self.waker;
-        let factory = self.factory;
+        let made_by = self.factory;
+        let factory: LaneFactory = Box::new(move |lane| made_by(lane));
+        let tape = self.recorder.map(|to| Tape::new(to, self.index, self.seed, Arc::clone(&self.lease)));
+        let (factory, lease) = match &tape {
+            Some(tape) => (tape.factory(factory), tape.lease()),
+            None => (factory, self.lease),
+        };
         let shard = Shard::new(ShardSetup {
             index: self.index,
             settings: self.settings,
-            factory: Box::new(move |lane| factory(lane)),
+            factory,
             pulse: self.pulse,
-            lease: self.lease,
+            lease,
             bell: Arc::new(move || bell.wake()),
             seed: self.seed,
         });
         if started.send(Ok(())).is_err() {
             return last_stats;
         }
-        let shard_loop =
-            ShardLoop { turns: Turns::new(shard, transport, self.end, true), strategy: self.strategy };
+        let mut turns = Turns::new(shard, transport, self.end, true);
+        turns.tape = tape;
+        let shard_loop = ShardLoop { turns, strategy: self.strategy };
         if let Err(error) = shard_loop.run(&mut last_stats) {
             tracing::error!(shard = self.index, %error, "the shard's transport broke");
         }

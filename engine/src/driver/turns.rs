@@ -10,6 +10,7 @@ use super::hold_back::{self, HoldBack};
 use super::idle::Times;
 use crate::link::Event;
 use crate::net::{Completion, IoOp, Transport, TransportCounters, Wait};
+use crate::recording::Tape;
 use crate::shard::{Clock, HostClock, Shard};
 use crate::stats::ShardStats;
 
@@ -35,6 +36,8 @@ pub(crate) struct Turns<T> {
     has_dispatched: bool,
     is_told: bool,
     pub(super) hold_back: HoldBack,
+    /// Of a shard that is recorded.
+    pub(super) tape: Option<Tape>,
 }
 
 /// What one call of [`Turns::dispatch`] may take.
@@ -63,6 +66,7 @@ impl<T: Transport> Turns<T> {
             has_dispatched: false,
             is_told: true,
             hold_back: HoldBack::new(hold_back::LONGEST),
+            tape: None,
         }
     }
 
@@ -85,14 +89,23 @@ impl<T: Transport> Turns<T> {
         let woken_at = self.clock.now();
         let had_ready = self.shard.has_ready();
         self.has_found = !self.completions.is_empty() || self.end.has_command();
-        for completion in self.completions.drain(..) {
-            self.shard.on_completion(completion, woken_at);
+        match &mut self.tape {
+            None => {
+                for completion in self.completions.drain(..) {
+                    self.shard.on_completion(completion, woken_at);
+                }
+                while let Some(command) = self.end.command() {
+                    self.shard.on_command(command, woken_at);
+                }
+                self.shard.turn(woken_at);
+                self.shard.take_ops(&mut self.ops);
+            }
+            Some(tape) => {
+                let commands = std::iter::from_fn(|| self.end.command());
+                tape.turn(&mut self.shard, self.completions.drain(..), commands, woken_at);
+                tape.take_ops(&mut self.shard, &mut self.ops);
+            }
         }
-        while let Some(command) = self.end.command() {
-            self.shard.on_command(command, woken_at);
-        }
-        self.shard.turn(woken_at);
-        self.shard.take_ops(&mut self.ops);
         self.has_found |= !self.ops.is_empty();
         if !self.ops.is_empty() || was_held_back {
             self.ops.drain(..).for_each(|op| self.transport.submit(op));
@@ -119,12 +132,16 @@ impl<T: Transport> Turns<T> {
         while handled(&self.shard) < allowance.records {
             let left = u32::try_from(allowance.records - handled(&self.shard)).unwrap_or(u32::MAX);
             self.shard.set_poll_records_max(left.min(self.poll_records_max));
-            if !self.shard.dispatch(&self.clock) {
+            let is_one = match &mut self.tape {
+                None => self.shard.dispatch(&self.clock),
+                Some(tape) => tape.dispatch(&mut self.shard, &self.clock),
+            };
+            if !is_one {
                 break;
             }
             self.has_dispatched = true;
             // Before the next handler, which may hold the thread for long.
-            self.end.pass_on_marks(&mut self.shard);
+            self.end.pass_on_marks(&mut self.shard, self.tape.as_mut());
             let now = self.clock.now();
             let has_io = match self.hold_back.is_on() {
                 true => self.transport.has_arrived() || self.hold_back.is_over(now - started),
@@ -145,7 +162,7 @@ impl<T: Transport> Turns<T> {
     /// Tells the control plane what there is to tell, as far as there is room.
     pub(crate) fn tell(&mut self) {
         let io = self.transport.counters();
-        self.is_told = self.end.pass_on(&mut self.shard, |event| {
+        self.is_told = self.end.pass_on(&mut self.shard, self.tape.as_mut(), |event| {
             if let Event::Stats(stats) = event {
                 complete(stats, io, self.times);
             }

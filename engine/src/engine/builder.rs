@@ -1,6 +1,6 @@
 //! Building an engine: configuration from its sources, and what to consume.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Prepared, plan};
@@ -56,6 +56,7 @@ pub struct EngineBuilder {
     group_start: StartPosition,
     assigned: Vec<AssignedTopic>,
     stop_at_end: bool,
+    recording: Option<PathBuf>,
 }
 
 impl EngineBuilder {
@@ -162,6 +163,18 @@ impl EngineBuilder {
         self
     }
 
+    /// Records everything that the shards are given and do into a file, for [`recording::replay`](crate::recording).
+    /// The file must not be there yet; it holds the records that are consumed. Should it not be possible to write it
+    /// any more, that is logged and consuming goes on.
+    ///
+    /// Not everything can be recorded: handlers that keep records, acknowledge them later or await, partitions that
+    /// move, and shards that the caller drives end the recording of their shard, which says why.
+    #[must_use]
+    pub fn record(mut self, path: impl Into<PathBuf>) -> Self {
+        self.recording = Some(path.into());
+        self
+    }
+
     /// Validates everything. No IO beyond reading what the host is; no thread is started.
     ///
     /// # Errors
@@ -169,7 +182,7 @@ impl EngineBuilder {
     /// ways, [`Error::Pattern`] for a pattern that cannot be read, [`Error::Host`] when the host does not have the
     /// cores.
     pub fn build(self) -> Result<Prepared, Error> {
-        let Self { sources, topics, patterns, group_start, assigned, stop_at_end } = self;
+        let Self { sources, topics, patterns, group_start, assigned, stop_at_end, recording } = self;
         let config = sources.build()?;
         let subscription = match (topics.is_empty(), &patterns[..], assigned.is_empty()) {
             (true, [], false) => Subscription::Assign(assigned),
@@ -197,7 +210,7 @@ impl EngineBuilder {
             }
         };
         let plan = plan(&config)?;
-        Ok(Prepared { config: Arc::new(config), subscription, stop_at_end, plan })
+        Ok(Prepared { config: Arc::new(config), subscription, stop_at_end, recording, plan })
     }
 }
 

@@ -12,6 +12,7 @@ mod signals;
 mod transport;
 mod vitals;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -48,6 +49,7 @@ pub struct Prepared {
     config: Arc<Config>,
     subscription: Subscription,
     stop_at_end: bool,
+    recording: Option<PathBuf>,
     plan: CorePlan,
 }
 
@@ -270,6 +272,7 @@ impl Prepared {
             on_ended,
             control_cpu_ns: Arc::clone(&vitals.control_cpu_ns),
             seed: fastrand::u64(..),
+            recording: self.recording,
         };
         let join = Box::new(move |control| Handle::new(requests, stop, control, ended, vitals));
         Ok(Parts { setup, join })

@@ -33,7 +33,7 @@ pub(crate) use erased::{
     of_factory,
 };
 pub(crate) use task::{Lent, Returned};
-pub(crate) use wake::{Bell, WakeList};
+pub(crate) use wake::{Bell, SLOTS_MAX, WakeList};
 
 use std::time::Instant;
 

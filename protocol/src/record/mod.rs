@@ -25,6 +25,7 @@ pub use batch::{
 pub use builder::{BuildError, NewRecord, RecordBatchBuilder, restamp};
 pub use codec::{Codec, CompressError, DecompressError, Decompressor};
 pub use control::{ControlError, ControlType};
+pub use crc::crc32c;
 pub use fault::{RecordError, RecordFault};
 pub use headers::{Header, Headers};
 pub use records::{BatchBase, RecordCursor, RecordIter, RecordView, Records};

@@ -16,6 +16,7 @@ mod memory;
 mod moving;
 mod offload;
 mod offsets;
+mod recording;
 mod replicas;
 mod sessions;
 mod starting;
