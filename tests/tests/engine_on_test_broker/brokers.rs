@@ -136,6 +136,24 @@ fn a_topic_that_does_not_exist_is_named() {
 }
 
 #[test]
+fn a_topic_that_does_not_exist_is_created_only_where_that_is_allowed() {
+    let broker = broker_with(Config::default(), 1, 1);
+    let start = |allowed: &str, timeout_ms: &str| {
+        let engine = engine(&broker)
+            .property("allow.auto.create.topics", allowed)
+            .property("default.api.timeout.ms", timeout_ms)
+            .assign("letters", Partitions::All, StartPosition::Earliest);
+        engine.build().unwrap().start(Journal::default().factory()).unwrap()
+    };
+    let outcome = end_of(start("false", "300"));
+    assert!(matches!(&outcome, Err(Error::UnknownTopic(text)) if text.contains("letters")), "{outcome:?}");
+    let running = start("true", "60000");
+    while running.handle().stats().unwrap().lanes.is_empty() {}
+    assert!(running.handle().stats().unwrap().lanes.iter().all(|lane| lane.topic == "letters"));
+    running.handle().shutdown(PATIENCE).unwrap();
+}
+
+#[test]
 fn what_an_unclean_election_cut_and_others_wrote_anew_is_read_and_the_gap_is_told() {
     cut_and_written_anew(Versions::newest());
 }

@@ -4,6 +4,8 @@
 mod coordinator;
 mod metadata;
 mod offsets;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
