@@ -326,5 +326,8 @@ mod tests {
         let aborted: Vec<_> = location.in_frame(&body).map(|t| (t.producer_id, t.first_offset)).collect();
         assert_eq!(aborted, [(77, 55)]);
         assert_eq!(location.in_frame(&body[..40]).count(), 0, "another frame is not read out of bounds");
+        let mut aborted = partition.aborted_transactions;
+        assert_eq!(aborted.size_hint(), (0, Some(1)), "a list may end early in another frame");
+        assert_eq!((aborted.by_ref().count(), aborted.size_hint()), (1, (0, Some(0))));
     }
 }

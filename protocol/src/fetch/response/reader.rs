@@ -259,6 +259,7 @@ mod tests {
     fn a_count_that_cannot_fit_into_what_is_left_is_refused_before_any_loop() {
         let error = Reader::at(&[0x7f, 0xff, 0xff, 0xff, 0, 0], 0).count("responses", false, 2);
         assert!(matches!(error, Err(WalkError::Truncated { field: "responses", left: 2, .. })), "{error:?}");
+        assert_eq!(Reader::at(&[0, 0, 0, 3, 1, 2, 3, 4, 5, 6], 0).count("responses", false, 2), Ok(3));
     }
 
     #[test]

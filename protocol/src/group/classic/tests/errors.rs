@@ -102,6 +102,25 @@ fn passing_errors_of_a_heartbeat_keep_the_partitions() {
 }
 
 #[test]
+fn a_leader_that_waits_for_partition_counts_joins_again_only_if_its_coordinator_is_another_one() {
+    for code in [ErrorCode::NOT_COORDINATOR, ErrorCode::COORDINATOR_LOAD_IN_PROGRESS] {
+        let mut world = World::new(1);
+        world.withholds_counts = true;
+        world.groups[0].start();
+        world.pass(500 * MS);
+        assert_eq!(world.sent[0], [Join, Join], "with the id that it was given");
+        world.coordinator.errors.push((Heartbeat, code));
+        world.pass(4_000 * MS);
+        let joins = world.sent[0].iter().filter(|kind| **kind == Join).count();
+        assert_eq!(joins, 2 + usize::from(code.needs_coordinator()), "{code:?}");
+        let counts = world.counts.clone();
+        world.groups[0].set_partition_counts(&counts);
+        world.pass(1_000 * MS);
+        assert_eq!(world.owned(0), "t-0 t-1 t-2 t-3", "{code:?}");
+    }
+}
+
+#[test]
 fn a_heartbeat_that_expels_the_member_loses_its_partitions() {
     for code in [ErrorCode::UNKNOWN_MEMBER_ID, ErrorCode::ILLEGAL_GENERATION] {
         let mut world = World::joined();
