@@ -417,3 +417,19 @@ fn where_no_known_broker_answers_the_bootstrap_servers_are_asked_again_unless_th
         assert_eq!(metadata_asked(&world) > before, goes_on, "{strategy}");
     }
 }
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_and_made_again_when_it_is_needed_unless_it_is_to_be_kept() {
+    for (max_idle, is_kept) in [("10000", false), ("-1", true)] {
+        let mut world = World::new(1, &[("t", 1)]);
+        let settings = [("connections.max.idle.ms", max_idle), ("metadata.max.age.ms", "60000")];
+        world.start(&settings, assign("t", None, StartPosition::Offset(0)), 1);
+        world.run(SECOND);
+        let (connects, asked) = (world.members[0].connects, metadata_asked(&world));
+        world.run(50 * SECOND);
+        assert_eq!(world.members[0].connects, connects, "nothing is wanted of the broker");
+        world.run(50 * SECOND);
+        assert!(metadata_asked(&world) > asked);
+        assert_eq!(world.members[0].connects == connects, is_kept, "{max_idle}");
+    }
+}
