@@ -381,6 +381,7 @@ pub static PROPERTIES: &[Property] = &[
     no_effect("interceptors", RUST),
     no_effect("plugin.library.paths", RUST),
     no_effect("bootstrap.resolve.timeout.ms", "names are resolved within default.api.timeout.ms"),
+    no_effect("metadata.cluster.check.enable", "brokers are not told which cluster they are taken for"),
     no_effect("enable.metrics.push", METRICS),
     no_effect("metric.reporters", METRICS),
     no_effect("auto.include.jmx.reporter", METRICS),
@@ -571,7 +572,7 @@ mod tests {
 
     /// All names that the two clients know, one a line after a comment.
     const OTHER_CLIENTS: [&str; 2] =
-        [include_str!("names/java-4.1.txt"), include_str!("names/librdkafka-2.12.txt")];
+        [include_str!("names/java-4.4.txt"), include_str!("names/librdkafka-2.12.txt")];
 
     #[test]
     fn every_property_of_kafkas_own_consumer_and_of_librdkafka_is_recognised() {
