@@ -96,6 +96,22 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Whether a log has lost something.
+    fn is_loss(&self) -> bool {
+        matches!(self, Self::Deleted { .. } | Self::Truncated { .. })
+    }
+
+    /// Whether the log has lost what was at this place.
+    fn takes(&self, partition: i32, offset: i64) -> bool {
+        match self {
+            Self::Deleted { partition: of, start } => *of == partition && offset < *start,
+            Self::Truncated { partition: of, end } => *of == partition && offset >= *end,
+            _ => false,
+        }
+    }
+}
+
 /// What happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct History {
@@ -147,7 +163,12 @@ impl History {
 
     /// The records that count: not aborted, not lost by the log.
     pub(super) fn kept(&self) -> Vec<SentRecord> {
-        self.sent().filter(|record| self.decision(record) != Some(false) && !self.is_lost(record)).collect()
+        // A log seldom loses anything, while records and what is done with them are many.
+        let losses: Vec<(usize, &Op)> = self.ops.iter().enumerate().filter(|(_, op)| op.is_loss()).collect();
+        let is_lost = |record: &SentRecord| {
+            losses.iter().any(|(at, op)| *at >= record.at && op.takes(record.partition, record.offset))
+        };
+        self.sent().filter(|record| self.decision(record) != Some(false) && !is_lost(record)).collect()
     }
 
     /// Whether a record's transaction was committed; `None` without a decision, true without a transaction.
@@ -160,15 +181,6 @@ impl History {
                 Some(*is_committed)
             }
             _ => None,
-        })
-    }
-
-    /// Whether the log has lost a record after it was sent.
-    fn is_lost(&self, record: &SentRecord) -> bool {
-        self.ops[record.at..].iter().any(|op| match op {
-            Op::Deleted { partition, start } => *partition == record.partition && record.offset < *start,
-            Op::Truncated { partition, end } => *partition == record.partition && record.offset >= *end,
-            _ => false,
         })
     }
 

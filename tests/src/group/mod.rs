@@ -1,5 +1,6 @@
 //! Consumer groups whose members are processes, our engine's and Java's, and the books of what they handled.
 
+mod chronicle;
 mod deliveries;
 mod event;
 mod member;

@@ -1,11 +1,14 @@
 //! A group under watch: its members are processes, ours and Java's, and what they report is booked as it comes.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::chronicle::Chronicle;
 use super::deliveries::Deliveries;
 use super::event::EngineEvent;
 use super::member::EngineMember;
+use crate::anomalies::Op;
 use crate::kafka::{JavaTools, Member, MemberEvent, OwnedPartition, Produce};
 
 /// How long a test waits for what must happen.
@@ -28,6 +31,7 @@ pub struct GroupUnderWatch {
     pub deliveries: Deliveries,
     /// In the order of their start.
     pub members: Vec<WatchedMember>,
+    chronicle: Chronicle,
 }
 
 /// One member.
@@ -61,6 +65,7 @@ impl GroupUnderWatch {
             partitions: written.partitions as usize,
             deliveries: Deliveries::new(written),
             members: Vec::new(),
+            chronicle: Chronicle::new(written),
         }
     }
 
@@ -155,9 +160,13 @@ impl GroupUnderWatch {
         let engine = self.engine(index);
         engine.kill9();
         let events = engine.remaining_events().expect("events");
-        let Self { members, deliveries, .. } = self;
+        let Self { members, deliveries, chronicle, .. } = self;
         let member = &mut members[index];
-        events.into_iter().for_each(|event| member.book(event, deliveries));
+        for event in events {
+            chronicle.of_engine(index, &event);
+            member.book(event, deliveries);
+        }
+        chronicle.note(Op::Crashed { member: index });
         member.is_over = true;
         std::mem::take(&mut member.owned)
     }
@@ -175,6 +184,25 @@ impl GroupUnderWatch {
         };
         self.wait_until("the commit is answered", |group| answer(group).is_some());
         answer(self).expect("the answer that was waited for")
+    }
+
+    /// Takes down what no member reports.
+    pub fn note(&mut self, op: Op) {
+        self.chronicle.note(op);
+    }
+
+    /// Takes down that these of the records, by their places among all, are written once more.
+    pub fn note_written_again(&mut self, places: Range<u64>) {
+        self.chronicle.sent(places);
+    }
+
+    /// Has the finders of anomalies judge what the members have reported, all of it by now.
+    ///
+    /// # Panics
+    /// If they find anything.
+    pub fn assert_no_anomaly(&mut self) {
+        let found = self.chronicle.anomalies();
+        assert!(found.is_empty(), "{found:#?}\n{}", self.describe());
     }
 
     /// An engine's process.
@@ -212,18 +240,24 @@ impl GroupUnderWatch {
 
     /// Books one event of a member, if there is one.
     fn book_next(&mut self, index: usize) -> bool {
-        let Self { members, deliveries, .. } = self;
+        let Self { members, deliveries, chronicle, .. } = self;
         let member = &mut members[index];
         if member.is_over {
             return false;
         }
         match &member.process {
             Process::Engine(engine) => match engine.event_at_hand().expect("an engine that runs") {
-                Some(event) => member.book(event, deliveries),
+                Some(event) => {
+                    chronicle.of_engine(index, &event);
+                    member.book(event, deliveries);
+                }
                 None => return false,
             },
             Process::Java(java) => match java.event_at_hand().expect("a Java member that runs") {
-                Some(event) => member.book_java(event, deliveries),
+                Some(event) => {
+                    chronicle.of_java(index, &event);
+                    member.book_java(event, deliveries);
+                }
                 None => return false,
             },
         }

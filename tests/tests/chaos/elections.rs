@@ -1,5 +1,6 @@
 //! Elections that lose what was written.
 
+use millstream_tests::anomalies::Op;
 use millstream_tests::group::write_part;
 use millstream_tests::kafka::JavaTools;
 use millstream_tests::require;
@@ -27,6 +28,9 @@ fn what_an_unclean_election_has_cut_off_is_told_and_what_is_written_in_its_place
     write_part(&kafka, &java, &stage.written, CUT_AT..END);
     stage.wait_for_more(END - CUT_AT);
     kafka.kill9(leader);
+    stage.group.note(Op::Truncated { partition: 0, end: CUT_AT as i64 });
+    stage.group.note(Op::Sought { member, partition: 0, to: CUT_AT as i64 });
+    stage.group.note_written_again(CUT_AT..END);
     kafka.restart(behind).unwrap();
     stage.group.wait_until("the replica that was behind leads", |_| {
         kafka.partitions("cut").is_ok_and(|partitions| partitions[0].leader == behind)

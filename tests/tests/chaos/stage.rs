@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use millstream_tests::anomalies::Op;
 use millstream_tests::group::{EngineEvent, GroupUnderWatch};
 use millstream_tests::kafka::{JavaTools, KafkaCluster, Produce, Produced, Result, Spec};
 use millstream_tests::proxy::Faults;
@@ -137,8 +138,14 @@ impl Stage {
         self.group.wait_until("time has passed", |_| Instant::now() >= until);
     }
 
-    /// Waits until all is written and handled, stops the members, and has all of it committed.
+    /// Waits until all is written and handled, stops the members, and has all of it committed and nothing anomalous.
     pub(crate) fn finish(&mut self, kafka: &Cluster, members: &[usize]) {
+        self.complete(kafka, members);
+        self.group.assert_no_anomaly();
+    }
+
+    /// The same without a look for anomalies, where there was more than one log.
+    pub(crate) fn complete(&mut self, kafka: &Cluster, members: &[usize]) {
         if let Some(producer) = self.producer.take() {
             let produced = producer.join().unwrap().unwrap();
             assert_eq!(produced.committed.total.records, self.written.records);
@@ -148,7 +155,10 @@ impl Stage {
         let name = &self.written.topic;
         let ends = self.group.deliveries.ends();
         let committed = kafka.committed(name, name, self.written.partitions as i32).unwrap();
-        assert_eq!(committed, ends.into_iter().map(Some).collect::<Vec<_>>());
+        assert_eq!(committed, ends.iter().copied().map(Some).collect::<Vec<_>>());
+        for (partition, offset) in (0..).zip(ends) {
+            self.group.note(Op::Committed { partition, offset });
+        }
         self.tell();
     }
 
