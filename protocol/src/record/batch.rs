@@ -422,6 +422,67 @@ mod tests {
         assert_eq!(lent, [first, second]);
     }
 
+    /// A batch whose header has another value in each field; its content is nobody's to read.
+    fn header(base_offset: i64, attributes: i16) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        bytes.extend(base_offset.to_be_bytes());
+        bytes.extend(54i32.to_be_bytes());
+        bytes.extend(102i32.to_be_bytes());
+        bytes.push(BATCH_MAGIC as u8);
+        bytes.extend(0xdead_beef_u32.to_be_bytes());
+        bytes.extend(attributes.to_be_bytes());
+        bytes.extend(7i32.to_be_bytes());
+        bytes.extend(1_700_000_000_000_i64.to_be_bytes());
+        bytes.extend(1_700_000_000_900_i64.to_be_bytes());
+        bytes.extend(4_001i64.to_be_bytes());
+        bytes.extend(12i16.to_be_bytes());
+        bytes.extend(77i32.to_be_bytes());
+        bytes.extend(3i32.to_be_bytes());
+        bytes.extend([1, 2, 3, 4, 5]);
+        bytes
+    }
+
+    #[test]
+    fn each_field_of_the_header_is_read_from_its_place() {
+        let bytes = [header(500, 4), header(600, 4)].concat();
+        let mut batches = RecordBatches::new(&bytes);
+        assert_eq!(batches.position(), 0);
+        let positions: Vec<_> = batches.by_ref().map(|batch| batch.unwrap().position()).collect();
+        assert_eq!((positions, batches.position()), (vec![0, 66], 132));
+        let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
+        assert_eq!((batch.base_offset(), batch.last_offset(), batch.next_offset()), (500, 507, 508));
+        assert_eq!((batch.partition_leader_epoch(), batch.stored_crc()), (102, 0xdead_beef));
+        assert_eq!((batch.attributes(), batch.codec(), batch.last_offset_delta()), (4, Codec::Zstd, 7));
+        assert_eq!(batch.base_timestamp(), 1_700_000_000_000);
+        assert_eq!(batch.max_timestamp(), 1_700_000_000_900);
+        assert_eq!((batch.producer_id(), batch.producer_epoch(), batch.base_sequence()), (4_001, 12, 77));
+        assert_eq!((batch.record_count(), batch.payload()), (3, &[1, 2, 3, 4, 5][..]));
+    }
+
+    #[test]
+    fn each_attribute_has_a_bit_of_its_own() {
+        for bit in 0..16 {
+            let bytes = header(0, 1 << bit);
+            let batch = RecordBatch::parse(&bytes).unwrap().unwrap();
+            let is_log_append = batch.timestamp_type() == TimestampType::LogAppendTime;
+            let horizon = batch.delete_horizon_ms();
+            let told = (is_log_append, batch.is_transactional(), batch.is_control(), horizon.is_some());
+            assert_eq!(told, (bit == 3, bit == 4, bit == 5, bit == 6), "bit {bit}");
+            assert!(horizon.is_none_or(|at| at == batch.base_timestamp()));
+        }
+    }
+
+    #[test]
+    fn offsets_that_would_overflow_are_refused() {
+        let last = i64::MAX - i64::from(i32::MAX) - 1;
+        assert!(RecordBatch::parse(&header(last, 0)).is_ok());
+        let error = RecordBatch::parse(&header(last + 1, 0)).unwrap_err();
+        assert!(
+            matches!(error, BatchError::Malformed { field: "last offset delta", value: 7, .. }),
+            "{error}"
+        );
+    }
+
     #[test]
     fn old_magic_is_refused_with_position_and_offset() {
         for magic in [0i8, 1, 3, -1] {
