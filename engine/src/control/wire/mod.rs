@@ -4,8 +4,6 @@
 mod coordinator;
 mod metadata;
 mod offsets;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
