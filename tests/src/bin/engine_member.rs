@@ -1,4 +1,5 @@
-//! An engine in a group, as a process: `engine_member TOPIC KEY=VALUE...`. It prints what happens as JSON lines.
+//! An engine in a group, as a process: `engine_member TOPIC KEY=VALUE... [--record=FILE]`. It prints what happens as
+//! JSON lines.
 //!
 //! Commands are lines on stdin: `commit` (awaits one), `hold` (handlers keep the next batch they are called with) and
 //! `release`. SIGTERM stops the engine in order; the exit status is 0 only if that went well.
@@ -31,8 +32,11 @@ fn main() -> ExitCode {
 fn run() -> Result<EngineEvent, Error> {
     let mut arguments = std::env::args().skip(1);
     let mut builder = Engine::builder().topics(arguments.next());
-    for property in arguments {
-        builder = builder.argument(&property)?;
+    for argument in arguments {
+        builder = match argument.strip_prefix("--record=") {
+            Some(file) => builder.record(file),
+            None => builder.argument(&argument)?,
+        };
     }
     let gate = Arc::new(Gate::default());
     let handlers_gate = Arc::clone(&gate);

@@ -4,6 +4,7 @@ mod chronicle;
 mod deliveries;
 mod event;
 mod member;
+mod recording;
 mod steps;
 mod watch;
 

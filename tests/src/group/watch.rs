@@ -8,6 +8,7 @@ use super::chronicle::Chronicle;
 use super::deliveries::Deliveries;
 use super::event::EngineEvent;
 use super::member::EngineMember;
+use super::recording::MemberRecording;
 use crate::anomalies::Op;
 use crate::kafka::{JavaTools, Member, MemberEvent, OwnedPartition, Produce};
 
@@ -32,12 +33,16 @@ pub struct GroupUnderWatch {
     /// In the order of their start.
     pub members: Vec<WatchedMember>,
     chronicle: Chronicle,
+    /// Engines that join record what they are given, for a look after a failure.
+    pub records: bool,
 }
 
 /// One member.
 pub struct WatchedMember {
     name: String,
     process: Process,
+    /// Of an engine that records.
+    recording: Option<MemberRecording>,
     is_over: bool,
     /// The partitions that it owns, with the offset that it began at (0 in a Java member, which does not tell).
     pub owned: BTreeMap<i32, i64>,
@@ -66,14 +71,19 @@ impl GroupUnderWatch {
             deliveries: Deliveries::new(written),
             members: Vec::new(),
             chronicle: Chronicle::new(written),
+            records: false,
         }
     }
 
     /// Starts an engine; returns its index.
     pub fn join(&mut self, name: &str, properties: &[(&str, &str)]) -> usize {
+        let recording = self.records.then(|| MemberRecording::new(name));
+        let file = recording.as_ref().map(|recording| recording.path().to_string_lossy().into_owned());
+        let mut arguments = properties.to_vec();
+        arguments.extend(file.as_deref().map(|file| ("--record", file)));
         let process =
-            EngineMember::start(self.program, name, &self.bootstrap, &self.group, &self.topic, properties);
-        self.add(name, Process::Engine(process.expect("an engine that starts")))
+            EngineMember::start(self.program, name, &self.bootstrap, &self.group, &self.topic, &arguments);
+        self.add(name, Process::Engine(process.expect("an engine that starts")), recording)
     }
 
     /// Starts a Java consumer; returns its index.
@@ -85,13 +95,14 @@ impl GroupUnderWatch {
             .map(|&(key, value)| (key.to_owned(), value.to_owned()))
             .collect();
         let process = java.member(&self.bootstrap, &self.group, &[&self.topic], &properties);
-        self.add(name, Process::Java(process.expect("a Java consumer that starts")))
+        self.add(name, Process::Java(process.expect("a Java consumer that starts")), None)
     }
 
-    fn add(&mut self, name: &str, process: Process) -> usize {
+    fn add(&mut self, name: &str, process: Process, recording: Option<MemberRecording>) -> usize {
         self.members.push(WatchedMember {
             name: name.to_owned(),
             process,
+            recording,
             is_over: false,
             owned: BTreeMap::new(),
             positions: BTreeMap::new(),
@@ -152,6 +163,19 @@ impl GroupUnderWatch {
             if let Process::Engine(engine) = &mut member.process {
                 engine.succeeded().expect("an orderly end");
             }
+        }
+    }
+
+    /// Plays what engines have recorded, whichever way they have ended.
+    ///
+    /// # Panics
+    /// If something happens otherwise, or one cannot be read.
+    pub fn assert_recordings_replay(&self) {
+        for member in &self.members {
+            let Some(recording) = &member.recording else { continue };
+            let replayed = millstream::recording::replay(recording.path());
+            let replayed = replayed.unwrap_or_else(|error| panic!("{}: {error}", member.name));
+            assert_eq!(replayed.divergence, None, "{}: {replayed:?}", member.name);
         }
     }
 

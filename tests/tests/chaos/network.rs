@@ -42,6 +42,7 @@ fn connections_that_are_cut_again_and_again_lose_and_repeat_nothing() {
     }
     assert_eq!(stage.losses(), before);
     stage.finish(&kafka, &members);
+    stage.group.assert_recordings_replay();
     stage.assert_nothing_repeated();
 }
 

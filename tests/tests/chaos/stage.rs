@@ -121,7 +121,8 @@ impl Stage {
                 .to_vec(),
             ..Produce::new(name, partitions, records)
         };
-        let group = GroupUnderWatch::new(PROGRAM, &kafka.proxied_bootstrap(), name, &written);
+        let mut group = GroupUnderWatch::new(PROGRAM, &kafka.proxied_bootstrap(), name, &written);
+        group.records = true;
         Self { written, group, began: Instant::now(), producer: None }
     }
 
