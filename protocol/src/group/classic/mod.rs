@@ -82,6 +82,9 @@ pub struct ClassicGroup {
     proven_at: Option<Instant>,
     /// The last sending of a request whose answer said that what is owned is this member's.
     granted_at: Option<Instant>,
+    /// The last sending of a request whose answer said that no rebalance was open: one that was heard of since began
+    /// after that.
+    settled_at: Option<Instant>,
     next_heartbeat: Option<Instant>,
     join_reason: &'static str,
     on_leave: MembershipOperation,
@@ -174,6 +177,7 @@ impl ClassicGroup {
             not_before: None,
             proven_at: None,
             granted_at: None,
+            settled_at: None,
             next_heartbeat: None,
             join_reason: "first join",
             on_leave: MembershipOperation::Default,
@@ -369,13 +373,18 @@ impl ClassicGroup {
     }
 
     /// Until when what is owned is certainly nobody else's: `session.timeout.ms` from the sending of the last request
-    /// that the coordinator has granted. `None` while nothing is granted.
+    /// that the coordinator has granted, and no longer than a rebalance waits for members, counted from when it may
+    /// have begun. `None` while nothing is granted.
+    ///
+    /// A coordinator answers the heartbeats of a member that it waits for; whoever has not joined when the wait is over
+    /// is out, however well it was heard of. Whether a join got there is known when it is answered.
     ///
     /// Whoever comes late to this, however late (its process may have stood still), hands out nothing more until it is
     /// renewed. It may be over while the membership is not, when SyncGroup was answered late: the heartbeat that
     /// follows renews it.
     pub fn lease_end(&self) -> Option<Instant> {
-        self.granted_at.map(|at| at + self.config.session_timeout)
+        let session = self.granted_at.map(|at| at + self.config.session_timeout)?;
+        Some(self.settled_at.map_or(session, |at| session.min(at + self.config.rebalance_timeout)))
     }
 
     /// The group's generation, or -1 outside of one; for commits.
@@ -607,6 +616,7 @@ impl ClassicGroup {
         self.identity.generation = -1;
         self.proven_at = None;
         self.granted_at = None;
+        self.settled_at = None;
         self.next_heartbeat = None;
         self.heartbeat_beside = None;
         if forget_member {

@@ -64,9 +64,12 @@ impl ClassicGroup {
         let Some((version, sent_at)) = self.heartbeat_beside.take() else { return Ok(()) };
         let response = decode_response::<HeartbeatRequest>(version, frame)?;
         match ErrorCode(response.error_code) {
-            ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS => {
+            code @ (ErrorCode::NONE | ErrorCode::REBALANCE_IN_PROGRESS) => {
                 self.proven_at = self.proven_at.max(Some(sent_at));
                 self.granted_at = self.granted_at.max(Some(sent_at));
+                if code.is_ok() {
+                    self.settled_at = self.settled_at.max(Some(sent_at));
+                }
             }
             code @ (ErrorCode::UNKNOWN_MEMBER_ID | ErrorCode::FENCED_INSTANCE_ID) => {
                 self.lose(LostReason::Expelled(code));
@@ -188,6 +191,7 @@ impl ClassicGroup {
     fn in_generation_since(&mut self, sent_at: Instant, now: Instant) {
         self.proven_at = Some(now);
         self.granted_at = self.granted_at.max(Some(sent_at));
+        self.settled_at = self.settled_at.max(Some(sent_at));
         self.next_heartbeat = Some(now);
         self.backoff.reset();
     }
@@ -200,6 +204,7 @@ impl ClassicGroup {
             ErrorCode::NONE => {
                 self.proven_at = Some(sent_at);
                 self.granted_at = Some(sent_at);
+                self.settled_at = Some(sent_at);
                 self.backoff.reset();
             }
             ErrorCode::REBALANCE_IN_PROGRESS => {

@@ -101,3 +101,23 @@ fn heartbeats_beside_a_join_renew_the_lease_on_what_is_kept() {
     assert!(world.groups[0].is_joining());
     assert!(world.groups[0].lease_end().is_some_and(|end| end > world.now + SESSION - 4_000 * MS));
 }
+
+#[test]
+fn a_join_that_is_not_answered_ends_the_lease_when_the_group_may_have_gone_on_without_it() {
+    let assignors = vec![Assignor::CooperativeSticky];
+    let rebalance_timeout = Duration::from_secs(60);
+    let config = ClassicConfig { seed: 1, assignors, rebalance_timeout, ..ClassicConfig::new("g") };
+    let mut world = World::with(vec![config]);
+    world.groups[0].start();
+    world.pass(500 * MS);
+    let latest = world.now + rebalance_timeout;
+    world.coordinator.rebalancing = true;
+    world.coordinator.members.entry("silent".to_owned()).or_default();
+    world.pass(2 * SESSION);
+    assert!(world.groups[0].is_joining() && !world.groups[0].owned().is_empty());
+    let end = world.groups[0].lease_end().unwrap();
+    assert!(
+        end <= latest && end > latest - 4_000 * MS,
+        "heartbeats that are answered meanwhile do not move it"
+    );
+}
