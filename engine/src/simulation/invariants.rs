@@ -202,8 +202,8 @@ pub(super) fn a_member_has_one_lane_of_a_partition(at: &impl fmt::Display, holde
         .holds(holder.is_none(), || format!("{at} opens while shard {} has it", holder.unwrap_or_default()))
 }
 
-/// No member opens a partition while another one holds it by a valid grant. Who stands still as a whole cannot know
-/// that the grant is over, and who has crashed holds nothing.
+/// No member opens a partition while another one holds it by a valid grant. Whose lease is over hands nothing out, who
+/// stands still as a whole cannot know that the grant is over, and who has crashed holds nothing.
 pub(super) fn a_partition_has_one_owner(at: &impl fmt::Display, holders: &[String]) -> Verdict {
     Invariant::OneOwner
         .holds(holders.is_empty(), || format!("{at} opens while {} has it", holders.join(", ")))

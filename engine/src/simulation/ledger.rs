@@ -11,6 +11,7 @@ use super::history::{Happening, Moment};
 use super::invariants::{self, Invariant, Verdict, Violation};
 use super::log::{Log, Sighting};
 use super::time::Time;
+use crate::lease::Lease;
 
 /// Lines of a trace that are kept; a run that says more has lost its way.
 const TRACE_LINES_MAX: usize = 200_000;
@@ -36,6 +37,7 @@ pub(super) struct Ledger {
     partitions: Vec<Partition>,
     /// Until when members stand still, or have stood.
     frozen: BTreeMap<MemberId, Instant>,
+    leases: BTreeMap<MemberId, Arc<Lease>>,
     /// `None` where nobody wants to read it.
     trace: Option<Vec<String>>,
     history: Vec<Moment>,
@@ -103,6 +105,7 @@ impl Ledger {
             time,
             partitions: Vec::new(),
             frozen: BTreeMap::new(),
+            leases: BTreeMap::new(),
             trace: is_traced.then(Vec::new),
             history: Vec::new(),
             violations: Vec::new(),
@@ -220,6 +223,11 @@ impl Ledger {
         self.partitions[partition as usize].log.end()
     }
 
+    /// A member hands out what it has been granted while this holds.
+    pub(super) fn has_lease(&mut self, member: MemberId, lease: Arc<Lease>) {
+        self.leases.insert(member, lease);
+    }
+
     /// A member stands still until then.
     pub(super) fn frozen(&mut self, member: MemberId, until: Instant) {
         self.frozen.insert(member, until);
@@ -236,8 +244,10 @@ impl Ledger {
         let at = format!("{member}/{shard}: {partition}");
         self.note(now, &format_args!("{at} opens at {start}"));
         let books = &mut self.partitions[partition as usize];
-        let is_excused =
-            |other: &MemberId| self.frozen.get(other).is_some_and(|until| now <= *until + THAW_PATIENCE);
+        let is_excused = |other: &MemberId| {
+            self.leases.get(other).is_some_and(|lease| !lease.holds(now))
+                || self.frozen.get(other).is_some_and(|until| now <= *until + THAW_PATIENCE)
+        };
         let others = books
             .lanes
             .iter()

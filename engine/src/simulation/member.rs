@@ -94,6 +94,7 @@ impl Member {
             wall: WallClock { at: now, unix_ms: time.wall_ms(now) },
             lease: Arc::clone(&lease),
         };
+        lock(ledger).has_lease(id, Arc::clone(&lease));
         let ignored = (planted == Some(Planted::LeaseIgnored)).then(|| Arc::new(Lease::endless(now)));
         let lease = ignored.unwrap_or(lease);
         let common = Common { ledger, time, lease: &lease, planted };
